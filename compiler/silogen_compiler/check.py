@@ -1,0 +1,22 @@
+"""Stage 4, first half: what the schema has to say about a config."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from silogen_compiler.schema import validator
+
+if TYPE_CHECKING:
+    from silogen_compiler.diagnostics import Diagnostic
+    from silogen_compiler.load import Layer, Path
+
+
+def check_schema(layer: Layer) -> tuple[list[Diagnostic], frozenset[Path]]:
+    """Return what is wrong with the layer, and the paths of the values that are wrong themselves."""
+    if validator().is_valid(layer.data):
+        return [], frozenset()
+    from silogen_compiler.schema_findings import schema_findings  # noqa: PLC0415 - start-up time
+
+    errors = list(validator().iter_errors(layer.data))
+    values = [error for error in errors if error.kind.name not in ("additionalProperties", "required")]
+    return schema_findings(layer, errors), frozenset(tuple(error.instance_path) for error in values)

@@ -1,0 +1,351 @@
+"""Every diagnostic code: its severity, a title, and what it means. `silogen explain CODE` prints this."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Code(NamedTuple):
+    severity: str
+    title: str
+    meaning: str
+
+
+def _error(title: str, meaning: str) -> Code:
+    return Code("error", title, meaning)
+
+
+def _warning(title: str, meaning: str) -> Code:
+    return Code("warning", title, meaning)
+
+
+CODES: dict[str, Code] = {
+    # SG1xx: reading
+    "SG101": _error(
+        "unreadable file",
+        'The file is not there, is a folder, or may not be read.',
+    ),
+    "SG102": _error(
+        "not UTF-8",
+        'The file holds bytes that are not UTF-8 text. Save it in that encoding.',
+    ),
+    "SG103": _error(
+        "syntax error",
+        'The text is not valid YAML, JSON or TOML. Reading stops there, since what follows cannot be told apart.',
+    ),
+    "SG104": _error(
+        "duplicate key",
+        'A key stands twice in one mapping. Most readers keep the last one in silence; silogen asks which one is meant.',
+    ),
+    "SG105": _error(
+        "aliases expand too far",
+        'YAML aliases repeat so much that the config would grow beyond any real one.',
+    ),
+    "SG106": _error(
+        "not a config",
+        'The file is empty, or its top level is not a mapping of sections.',
+    ),
+    "SG107": _error(
+        "more than one document",
+        'The file goes on after the end of the config. Keep one config a file.',
+    ),
+    "SG108": _error(
+        "too large",
+        'The file is larger, or nested deeper, than any config needs to be.',
+    ),
+    "SG109": _error(
+        "key is not text",
+        'A key is a list or a mapping, or a merge (`<<`) takes something that is no mapping.',
+    ),
+    "SG110": _error(
+        "unknown tag",
+        'A YAML tag such as `!!python/name` asks for something to be built or run. Nothing in a config is executed.',
+    ),
+    "SG111": _error(
+        "not a finite number",
+        'A number is infinite, not a number, or too long to be meant.',
+    ),
+    "SG112": _error(
+        "resolved already",
+        'The file is a resolved config, which `silogen train` runs as it is. Compile the config that it came from.',
+    ),
+    # SG2xx: schema
+    "SG201": _error(
+        "unknown key",
+        'The section has no such key. Nothing that is misspelled is ignored: the value would never reach the training.',
+    ),
+    "SG202": _error(
+        "missing key",
+        'The section needs a key that is not there.',
+    ),
+    "SG203": _error(
+        "wrong type",
+        'The value is of another type than the key takes, such as text for a number.',
+    ),
+    "SG204": _error(
+        "unknown value",
+        'The key takes one of a fixed set of values, and this is none of them.',
+    ),
+    "SG205": _error(
+        "out of range",
+        'The number lies outside the range in which it has a meaning.',
+    ),
+    "SG206": _error(
+        "empty value",
+        'The text or list must hold something.',
+    ),
+    "SG207": _error(
+        "value of another form",
+        'The value has none of the forms that the key takes.',
+    ),
+    # SG3xx: rules
+    "SG301": _error(
+        "batch does not divide",
+        'The total batch size must be a multiple of the number of processes, so that each takes an equal share.',
+    ),
+    "SG302": _warning(
+        "small device batch",
+        'The total batch size has no divisor near the largest batch that fits a device, so each step accumulates many small batches.',
+    ),
+    "SG303": _error(
+        "two half precisions",
+        'Training is either in bfloat16 or in float16, not in both.',
+    ),
+    "SG304": _error(
+        "two bit widths",
+        'Weights are loaded in 4 or in 8 bits, not in both.',
+    ),
+    "SG305": _warning(
+        "nothing to quantize",
+        'quant_conf is there but names no bit width, so the weights stay as they are.',
+    ),
+    "SG306": _error(
+        "quantized weights without adapter",
+        'Weights of 4 or 8 bits cannot be trained. An adapter on top of them can.',
+    ),
+    "SG307": _error(
+        "evaluation without data",
+        'Evaluation is asked for, but there are no validation data.',
+    ),
+    "SG308": _warning(
+        "validation data unused",
+        'Validation data are put aside, but evaluation is never asked for.',
+    ),
+    "SG309": _error(
+        "best model cannot be told",
+        'To go back to the best checkpoint, every saved step must have been evaluated.',
+    ),
+    "SG310": _error(
+        "all trackers without MLflow",
+        '`report_to: all` includes MLflow, which has no server to report to.',
+    ),
+    "SG311": _error(
+        "device map with several processes",
+        'A device map spreads one model over devices. With several processes each has a whole model of its own.',
+    ),
+    "SG312": _error(
+        "two number types",
+        '`dtype` and its older name `torch_dtype` say different things.',
+    ),
+    "SG313": _warning(
+        "secret in a config",
+        'A token or password stands in the config. Outputs hold a reference to an environment variable in its place.',
+    ),
+    "SG314": _warning(
+        "data type of another method",
+        'The data type follows the method, and the written one belongs to another method. It is corrected.',
+    ),
+    "SG315": _warning(
+        "remote code",
+        'Code that comes with the model will run on this machine.',
+    ),
+    "SG316": _error(
+        "no weight",
+        'All data sets have a sampling weight of 0.',
+    ),
+    "SG317": _warning(
+        "epochs beside steps",
+        '`max_steps` decides how long the training lasts, so `num_train_epochs` has no effect.',
+    ),
+    # SG4xx: migration
+    "SG401": _warning(
+        "older name",
+        "The key has another name in today's libraries. Its value is taken over.",
+    ),
+    "SG402": _warning(
+        "no effect any more",
+        'The key belongs to an older library version and changes nothing today.',
+    ),
+    "SG403": _error(
+        "gone",
+        'The key belongs to an older library version, and what it asks for has to be written otherwise or cannot be had.',
+    ),
+    "SG404": _warning(
+        "both names",
+        'A key and its older name are both set; the newer one decides.',
+    ),
+    # SG5xx: target
+    "SG501": _error(
+        "not taken by the target",
+        'The library versions of the target have no such argument.',
+    ),
+    "SG502": _warning(
+        "no effect in the target",
+        'The library versions of the target take the argument and do nothing with it.',
+    ),
+    "SG503": _error(
+        "adapter on the output layer",
+        "TRL computes the loss from lm_head's own weight, so an adapter on lm_head would never be trained.",
+    ),
+    # SG6xx: data
+    "SG601": _error(
+        "empty data file",
+        "A data file holds no conversation. Every line of it is blank.",
+    ),
+    "SG602": _error(
+        "not JSON",
+        "A line of a data file is not one complete JSON object. Each line holds one conversation.",
+    ),
+    "SG603": _error(
+        "not a conversation",
+        'A line of a data file is JSON, but not in the shape of a conversation: `{"messages": '
+        '[{"role": …, "content": …}]}`.',
+    ),
+    "SG604": _error(
+        "not UTF-8",
+        "A line of a data file holds bytes that are not UTF-8. Save the file in that encoding.",
+    ),
+    "SG605": _warning(
+        "no assistant turn",
+        "A conversation has no message of the assistant. Where the loss counts assistant turns only, it "
+        "teaches nothing and is left out.",
+    ),
+    "SG606": _error(
+        "unstable chat template",
+        "The chat template renders the beginning of a conversation differently when more messages "
+        "follow. The text of a turn then depends on what comes after it, which the model can't see when "
+        "it writes that turn.",
+    ),
+    "SG607": _error(
+        "conversation refused by the template",
+        "The chat template raised an error for a conversation, such as roles that do not alternate.",
+    ),
+    "SG608": _error(
+        "wrong number of BOS tokens",
+        "The text of a conversation must begin with exactly one BOS token where the model uses one. The "
+        "chat template writes it twice, or drops it.",
+    ),
+    "SG609": _warning(
+        "assistant turn without exactly one end token",
+        "An assistant turn ends with one end token, from which the model learns to stop. This one has "
+        "none, or its text holds the token too.",
+    ),
+    "SG610": _error(
+        "no examples left",
+        "Nothing is left to train or validate on after examples were left out: those that are too long, "
+        "and those in which no token is learned.",
+    ),
+    "SG611": _error(
+        "data too small to split",
+        "AUTO_SPLIT takes a share of the training examples for validation. There are too few of them "
+        "for that share.",
+    ),
+    "SG699": _warning(
+        "more findings in the data",
+        "Only the first findings in the data are shown. Mend them and run again to see others.",
+    ),
+    # SG7xx: runtime
+    "SG701": _error(
+        "not a resolved config",
+        "Training takes the output of `silogen compile`. A key is missing there, or has a value of the "
+        "wrong type.",
+    ),
+    "SG702": _error(
+        "other number of processes",
+        "A config is resolved for a number of processes, from which its batch sizes follow. The "
+        "launcher started another number.",
+    ),
+    "SG703": _error(
+        "precision out of reach",
+        "The config asks for a number format that this machine can't compute in, or that weights can't "
+        "be trained in.",
+    ),
+    "SG704": _error(
+        "missing package",
+        "The config asks for something that needs a Python package, and it is not installed.",
+    ),
+    "SG705": _error(
+        "attention needs a GPU",
+        "The attention implementation runs on GPUs only, and this machine has none.",
+    ),
+    "SG706": _error(
+        "missing file or folder",
+        "A path in the config leads nowhere. Paths are relative to the folder that the command runs in.",
+    ),
+    "SG708": _error(
+        "no checkpoint to resume",
+        "The checkpoint that the run is to go on from is not there, or was not written to the end.",
+    ),
+    "SG709": _warning(
+        "incomplete checkpoint skipped",
+        "A checkpoint was not written to the end, as when a run is killed while it saves. The newest "
+        "complete one is used.",
+    ),
+    "SG710": _warning(
+        "checkpoints of an earlier run",
+        "The output folder holds checkpoints of an earlier run, and this run starts anew. A later "
+        "resume takes the checkpoint with the most steps, whichever run it is from.",
+    ),
+    "SG711": _error(
+        "environment variable not set",
+        "The config takes a secret from an environment variable, and that is not set.",
+    ),
+    "SG712": _error(
+        "no chat template",
+        "`keep-original` uses the chat template of the tokenizer, and this one has none.",
+    ),
+    "SG713": _error(
+        "no end token",
+        "The chat template ends assistant turns with the end token of the tokenizer, and it has none.",
+    ),
+    "SG714": _error(
+        "pad token strategy does not fit",
+        "The strategy for a missing pad token names a token that the tokenizer lacks, or the tokenizer "
+        "has a pad token already and the strategy can't be used with one.",
+    ),
+    "SG715": _error(
+        "tokenizer without offsets",
+        "To learn from assistant turns only, the tokenizer must tell which characters each token stands "
+        "for. Only the fast kind does.",
+    ),
+    "SG716": _error(
+        "new tokens can't be learned",
+        "The chat template adds tokens to the vocabulary, for which the model's embeddings must grow "
+        "and be trained. That is not possible for this model and adapter.",
+    ),
+    "SG717": _error(
+        "adapter on the output layer",
+        "TRL computes the loss from the weights of the output layer directly, so an adapter on it would "
+        "never be trained.",
+    ),
+    "SG718": _error(
+        "out of memory",
+        "The run needs more memory than there is. Most of it goes to the weights, to the optimizer, and "
+        "to batch size times sequence length.",
+    ),
+    "SG719": _error(
+        "adapter does not fit the model",
+        "No layer of the model has a name that the adapter's target_modules ask for.",
+    ),
+    "SG720": _error(
+        "can't load",
+        "A model, tokenizer or adapter could not be loaded: it is neither a folder here nor in the "
+        "cache nor on the hub, or a file of it is missing. Weights are loaded from safetensors files "
+        "only.",
+    ),
+    "SG721": _error(
+        "weights are no numbers",
+        "The training diverged: trained weights became infinite or undefined. The final checkpoint was "
+        "not written.",
+    ),
+}

@@ -1,0 +1,155 @@
+"""Stage 3: keys of older library versions become today's, each with a warning that says what to write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from silogen_compiler.diagnostics import Diagnostic, Span
+from silogen_compiler.emit import as_yaml
+from silogen_compiler.load import Layer, Mark, key_span
+
+Section = dict[str, Any]
+
+
+class Migration(NamedTuple):
+    """One older key of `training_args`.
+
+    `convert` takes its value and returns the keys to write in its place, `{}` where it has no effect today, or
+    None where it asked for something that is gone. `reason` says what happened to the key.
+    """
+
+    old: str
+    convert: Callable[[Any], Section | None]
+    reason: str
+
+
+def _renamed(old: str, new: str) -> Migration:
+    return Migration(old, lambda value: {new: value}, f"it is called `{new}` today")
+
+
+def _switch(old: str, new: str, value: Any) -> Migration:
+    return Migration(old, lambda on: {new: value} if on else {}, f"`{new}` says it today")
+
+
+def _no_effect(old: str, reason: str) -> Migration:
+    return Migration(old, lambda _: {}, reason)
+
+
+def _gone(old: str, default: Any, reason: str) -> Migration:
+    return Migration(old, lambda value: {} if value in (default, None) else None, reason)
+
+
+def _warmup(ratio: Any) -> Section | None:
+    """Turn a share of all steps into `warmup_steps`, where 1 would mean one step."""
+    is_one = isinstance(ratio, (int, float)) and not isinstance(ratio, bool) and ratio == 1
+    return None if is_one else {"warmup_steps": ratio}
+
+
+def _fsdp(key: str) -> Callable[[Any], Section | None]:
+    return lambda value: {"fsdp_config": {key: value}} if value else {}
+
+
+MIGRATIONS = (
+    _renamed("evaluation_strategy", "eval_strategy"),
+    Migration("warmup_ratio", _warmup, "`warmup_steps` takes a share of all steps below 1"),
+    _renamed("no_cuda", "use_cpu"),
+    _renamed("torchdynamo", "torch_compile_backend"),
+    _renamed("push_to_hub_model_id", "hub_model_id"),
+    _renamed("push_to_hub_token", "hub_token"),
+    _gone("push_to_hub_organization", None, "write the owner in `hub_model_id`, before a slash"),
+    _switch("group_by_length", "train_sampling_strategy", "group_by_length"),
+    _switch("adafactor", "optim", "adafactor"),
+    _switch("include_inputs_for_metrics", "include_for_metrics", ["inputs"]),
+    Migration("fsdp_min_num_params", _fsdp("min_num_params"), "`fsdp_config` holds it today"),
+    Migration(
+        "fsdp_transformer_layer_cls_to_wrap",
+        _fsdp("transformer_layer_cls_to_wrap"),
+        "`fsdp_config` holds it today",
+    ),
+    _gone("per_gpu_train_batch_size", None, "set `max_per_device_train_batch_size` in `batchsize_conf`"),
+    _gone("per_gpu_eval_batch_size", None, "set `per_device_eval_batch_size` in `batchsize_conf`"),
+    _gone("save_safetensors", True, "checkpoints are always safetensors"),  # noqa: FBT003 - the old default
+    _gone("jit_mode_eval", False, "transformers no longer traces models"),  # noqa: FBT003
+    _gone("past_index", -1, "transformers no longer reads past states"),
+    _gone("tpu_metrics_debug", False, "write `debug: tpu_metrics_debug`"),  # noqa: FBT003
+    _gone("tp_size", 0, "set `run_conf.model_args.tp_size`"),
+    _gone("use_ipex", False, "PyTorch holds these optimizations itself today"),  # noqa: FBT003
+    _no_effect("overwrite_output_dir", "`run_conf.resume_from_checkpoint` decides how a run starts"),
+    _no_effect("include_tokens_per_second", "metrics.jsonl always holds tokens a second"),
+    _no_effect("use_mps_device", "an Apple GPU is found by itself"),
+    _no_effect("fp16_opt_level", "it belonged to Apex, which is gone"),
+    _no_effect("half_precision_backend", "PyTorch's own mixed precision is the only one left"),
+    _no_effect("fp16_backend", "PyTorch's own mixed precision is the only one left"),
+    _no_effect("tpu_num_cores", "the launcher knows the number of cores"),
+    _no_effect("use_legacy_prediction_loop", "the old loop no longer exists"),
+    _no_effect("mp_parameters", "the trainer never read it"),
+    _no_effect("ray_scope", "it belonged to hyperparameter search"),
+)
+
+
+def migrate(layer: Layer) -> tuple[Layer, list[Diagnostic]]:
+    """Return the layer with today's keys, and a finding for each older key."""
+    data = {**layer.data}
+    args = data.get("training_args")
+    found: list[Diagnostic] = []
+    layer = layer._replace(data=data)
+    old = [migration for migration in MIGRATIONS if migration.old in args] if isinstance(args, dict) else []
+    if old:
+        data["training_args"] = {**args}
+        layer = layer._replace(marks={**layer.marks})
+        found = [_apply(migration, layer) for migration in old]
+    _tag_quantization(layer)
+    return layer, found
+
+
+def _apply(migration: Migration, layer: Layer) -> Diagnostic:
+    """Replace one older key in the layer and return what to say about it."""
+    args: Section = layer.data["training_args"]
+    path = ("training_args", migration.old)
+    span = key_span(layer, path)
+    new = migration.convert(args.pop(migration.old))
+    if new is None:
+        return Diagnostic("SG403", f"`{migration.old}` no longer exists", span, migration.reason)
+    if not new:
+        return Diagnostic("SG402", f"`{migration.old}` has no effect today", span, migration.reason)
+    ((key, value),) = new.items()
+    if _is_set(args, key, value):
+        return _both(migration.old, key, span, key_span(layer, ("training_args", key)))
+    _put(layer, key, value, layer.marks.get(path))
+    return Diagnostic("SG401", f"`{migration.old}` is an older name", span, f"write `{key}: {as_yaml(value)}`")
+
+
+def _is_set(args: Section, key: str, value: Any) -> bool:
+    """Tell whether the newer key is there too and decides.
+
+    A `warmup_steps` of 0 leaves it to the ratio, and mappings are joined.
+    """
+    if isinstance(value, dict) and isinstance(args.get(key), dict):
+        return bool(value.keys() & args[key].keys())
+    return key in args and not (key == "warmup_steps" and args[key] == 0)
+
+
+def _both(old: str, new: str, span: Span | None, other: Span | None) -> Diagnostic:
+    note = (f"`{new}` stands at {other}",) if other else ()
+    return Diagnostic("SG404", f"`{old}` and `{new}` are both set", span, f"remove `{old}`: `{new}` decides", notes=note)
+
+
+def _put(layer: Layer, key: str, value: Any, mark: Mark | None) -> None:
+    args: Section = layer.data["training_args"]
+    if isinstance(value, dict) and isinstance(args.get(key), dict):
+        args[key] = {**args[key], **value}
+        return
+    args[key] = value
+    for at in [at for at in layer.marks if at[:2] == ("training_args", key)]:
+        del layer.marks[at]
+    if mark:
+        layer.marks["training_args", key] = mark
+
+
+def _tag_quantization(layer: Layer) -> None:
+    """Write the tag that `quant_conf` may leave out: with any setting it is bits-and-bytes."""
+    section = layer.data.get("quant_conf")
+    if isinstance(section, dict) and "quantization_type" not in section:
+        tag = "bits-and-bytes" if section else "no-quantization"
+        layer.data["quant_conf"] = {"quantization_type": tag, **section}

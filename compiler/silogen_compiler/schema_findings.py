@@ -1,0 +1,180 @@
+"""What the schema has to say about a config with mistakes, in words: each mistake once, with its place."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from jsonschema_rs import ValidationError
+
+from silogen_compiler.diagnostics import Diagnostic
+from silogen_compiler.hints import suggest_key, suggest_value
+from silogen_compiler.load import Layer, Path, describe, dotted, key_span, value_span
+from silogen_compiler.schema import find
+
+TYPES = {
+    "array": "a list",
+    "boolean": "true or false",
+    "integer": "a whole number",
+    "null": "null",
+    "number": "a number",
+    "object": "a mapping",
+    "string": "text",
+}
+
+SECRETS = ("token",)
+
+
+def schema_findings(layer: Layer, errors: Iterable[ValidationError]) -> list[Diagnostic]:
+    """Return the findings: unknown keys and wrong values as they stand, then missing keys."""
+    found: list[Diagnostic] = []
+    for error in errors:
+        found += _KEYWORDS.get(error.kind.name, _other)(layer, error)
+    answered = {d.label for d in found if d.code == "SG201"}
+    return [d for d in dict.fromkeys(found) if d.code != "SG202" or not _misspelled(d, answered)]
+
+
+def _misspelled(missing: Diagnostic, labels: set[str]) -> bool:
+    """Tell whether a key is missing because it is misspelled, which another finding says already."""
+    key = missing.message.split("`")[1]
+    return f"did you mean `{key}`?" in labels
+
+
+def _unknown_keys(layer: Layer, error: ValidationError) -> list[Diagnostic]:
+    path = tuple(error.instance_path)
+    section = dotted(path)
+    node = find(path, layer.data)
+    found = []
+    for name in error.kind.value:
+        hint = suggest_key(name, section, node)
+        place = f" in `{section}`" if section else ""
+        note = _schema_note(error, hint.key or section)
+        span = key_span(layer, (*path, name))
+        found.append(Diagnostic("SG201", f"unknown key `{name}`{place}", span, hint.label, notes=note))
+    return found
+
+
+def _missing_key(layer: Layer, error: ValidationError) -> list[Diagnostic]:
+    path, key = tuple(error.instance_path), error.kind.value
+    section = dotted(path)
+    spec = find(path, layer.data).get("properties", {}).get(key, {})
+    one_of = f": one of {_listed(spec['enum'])}" if "enum" in spec else ""
+    place = f"in `{section}`" if section else "at the top level"
+    note = _schema_note(error, dotted((*path, key)))
+    message = f"missing key `{key}` {place}"
+    span = key_span(layer, path) if path else None
+    return [Diagnostic("SG202", message, span, f"add `{key}`{one_of}", notes=note, file=layer.name)]
+
+
+def _wrong_type(layer: Layer, error: ValidationError) -> list[Diagnostic]:
+    expected = error.kind.value
+    expected = [expected] if isinstance(expected, str) else list(expected)
+    words = " or ".join(TYPES[kind] for kind in sorted(expected, key=lambda kind: kind == "null"))
+    value = error.instance
+    message = f"`{_name(error)}` must be {words}, not {describe(value)}"
+    label = _retype(value, expected, find(tuple(error.instance_path), layer.data))
+    return [_at_value(layer, error, "SG203", message, label)]
+
+
+def _retype(value: Any, expected: list[str], node: dict[str, Any]) -> str:
+    """Return how to write `value` so that its type is right, or an empty text."""
+    if value is None and "object" in expected and not node.get("required"):
+        return "write {} to take all defaults"
+    if not isinstance(value, str):
+        return f'write "{json.dumps(value)}"' if "string" in expected and not isinstance(value, (dict, list)) else ""
+    if "boolean" in expected and value.lower() in ("yes", "on", "true", "no", "off", "false"):
+        return f"write {'true' if value.lower() in ('yes', 'on', 'true') else 'false'}"
+    if "null" in expected and value.lower() == "none":
+        return "write null"
+    number = value.replace("_", "")
+    if {"number", "integer"} & set(expected) and _is_number(number, whole="number" not in expected):
+        return f"write {number} without quotes" if number == value else f"write {number}"
+    return ""
+
+
+def _is_number(text: str, *, whole: bool) -> bool:
+    try:
+        number = float(text)
+    except ValueError:
+        return False
+    return number.is_integer() or not whole
+
+
+def _wrong_value(layer: Layer, error: ValidationError) -> list[Diagnostic]:
+    allowed = error.kind.value if error.kind.name == "enum" else [error.kind.expected_value]
+    allowed = [json.loads(option) if isinstance(option, bytes) else option for option in allowed]
+    label = suggest_value(error.instance, allowed)
+    message = f"`{_name(error)}` cannot be {_shown(error)}"
+    help_text = f"Allowed: {_listed(allowed)}."
+    return [_at_value(layer, error, "SG204", message, label, help_text)]
+
+
+_LIMITS = {
+    "minimum": "at least",
+    "maximum": "at most",
+    "exclusiveMinimum": "above",
+    "exclusiveMaximum": "below",
+}
+
+
+def _out_of_range(layer: Layer, error: ValidationError) -> list[Diagnostic]:
+    words = _LIMITS[error.kind.name]
+    message = f"`{_name(error)}` must be {words} {error.kind.limit}, not {_shown(error)}"
+    return [_at_value(layer, error, "SG205", message)]
+
+
+def _empty(layer: Layer, error: ValidationError) -> list[Diagnostic]:
+    return [_at_value(layer, error, "SG206", f"`{_name(error)}` must not be empty")]
+
+
+def _other(layer: Layer, error: ValidationError) -> list[Diagnostic]:
+    """Report a mistake that has no simpler words: text that fits no pattern, a value that fits no form."""
+    node = find(tuple(error.instance_path), layer.data)
+    patterns = [branch["pattern"] for branch in [node, *node.get("anyOf", [])] if "pattern" in branch]
+    help_text = f"Text must match {' or '.join(patterns)}." if patterns else ""
+    message = f"`{_name(error)}` cannot be {_shown(error)}"
+    return [_at_value(layer, error, "SG207", message, help_text=help_text)]
+
+
+_KEYWORDS: dict[str, Callable[[Layer, ValidationError], list[Diagnostic]]] = {
+    "additionalProperties": _unknown_keys,
+    "required": _missing_key,
+    "type": _wrong_type,
+    "enum": _wrong_value,
+    "const": _wrong_value,
+    **dict.fromkeys(_LIMITS, _out_of_range),
+    "minItems": _empty,
+    "minLength": _empty,
+}
+
+
+def _at_value(
+    layer: Layer, error: ValidationError, code: str, message: str, label: str = "", help_text: str = ""
+) -> Diagnostic:
+    path = tuple(error.instance_path)
+    note = _schema_note(error, dotted(path))
+    return Diagnostic(code, message, value_span(layer, path), label, help_text, note, layer.name)
+
+
+def _schema_note(error: ValidationError, key: str) -> tuple[str, ...]:
+    where = error.schema_path
+    definition = where[1] if len(where) > 1 and where[0] == "$defs" else "SFTExperimentConfig"
+    return (f"schema: {definition} (silogen explain {key})" if key else f"schema: {definition}",)
+
+
+def _name(error: ValidationError) -> str:
+    path = error.instance_path
+    return dotted(path[-2:]) if path and isinstance(path[-1], int) else str(path[-1]) if path else "config"
+
+
+def _shown(error: ValidationError) -> str:
+    """Return the value as a message shows it: short, and without secrets."""
+    if str(error.instance_path[-1]).endswith(SECRETS):
+        return "this value"
+    text = json.dumps(error.instance, ensure_ascii=False)
+    return f"`{text if len(text) <= 60 else text[:57] + '...'}`"
+
+
+def _listed(values: list[Any]) -> str:
+    return ", ".join(json.dumps(value) if not isinstance(value, str) else value for value in values)

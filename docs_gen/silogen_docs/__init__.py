@@ -1,0 +1,1 @@
+"""Writes everything that is generated from schema/: bundles, Pydantic models, reference pages."""

@@ -1,0 +1,71 @@
+"""`python -m silogen_docs` writes every generated file; `--check` says which ones have drifted."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from silogen_docs.bundle import ROOT, SCHEMA_DIR, editor_form, load_bundle, validation_form
+from silogen_docs.models import generate_models, generate_package
+from silogen_docs.reference import reference_pages
+
+CONFIG = Path("generated/silogen_config")
+
+
+def _json(schema: object, *, indent: int | None) -> str:
+    separators = (",", ":") if indent is None else None
+    return json.dumps(schema, indent=indent, separators=separators, ensure_ascii=False) + "\n"
+
+
+def _bundles() -> dict[Path, str]:
+    config = load_bundle("experiment")
+    return {
+        CONFIG / "silogen.schema.json": _json(editor_form(config), indent=2),
+        CONFIG / "validation.json": _json(validation_form(config), indent=None),
+        CONFIG / "resolved.schema.json": _json(load_bundle("resolved"), indent=2),
+    }
+
+
+def _targets() -> dict[Path, str]:
+    """Return each target as the compiler reads it: arguments and defaults, without types."""
+    targets = [json.loads(path.read_text("utf-8")) for path in sorted((SCHEMA_DIR / "targets").glob("*.json"))]
+    for target in targets:
+        for name, arguments in target["classes"].items():
+            target["classes"][name] = {key: spec.get("default") for key, spec in arguments.items()}
+    return {CONFIG / "targets" / f"{target['name']}.json": _json(target, indent=None) for target in targets}
+
+
+def _models() -> dict[Path, str]:
+    models = generate_models("experiment", "resolved", "data_types")
+    return {
+        CONFIG / "__init__.py": generate_package(),
+        CONFIG / "models.py": models,
+        CONFIG / "py.typed": "",
+    }
+
+
+GENERATORS: tuple[Callable[[], dict[Path, str]], ...] = (_bundles, _targets, _models, reference_pages)
+
+
+@click.command()
+@click.option("--check", is_flag=True, help="Write nothing; fail when a file is not what would be written.")
+def main(*, check: bool) -> None:
+    """Write the bundles, the models and the reference pages from schema/."""
+    files = {ROOT / path: text for generate in GENERATORS for path, text in generate().items()}
+    stale = [path for path, text in files.items() if not path.exists() or path.read_text("utf-8") != text]
+    for path in stale:
+        click.echo(f"{'stale' if check else 'wrote'}: {path.relative_to(ROOT)}")
+        if not check:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(files[path], "utf-8")
+    if check and stale:
+        click.echo("Run `make generate` and commit what it writes.", err=True)
+        sys.exit(3)
+
+
+if __name__ == "__main__":
+    main()
