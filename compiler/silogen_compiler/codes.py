@@ -23,149 +23,149 @@ CODES: dict[str, Code] = {
     # SG1xx: reading
     "SG101": _error(
         "unreadable file",
-        'The file is not there, is a folder, or may not be read.',
+        "The file is not there, is a folder, or may not be read.",
     ),
     "SG102": _error(
         "not UTF-8",
-        'The file holds bytes that are not UTF-8 text. Save it in that encoding.',
+        "The file holds bytes that are not UTF-8 text. Save it in that encoding.",
     ),
     "SG103": _error(
         "syntax error",
-        'The text is not valid YAML, JSON or TOML. Reading stops there, since what follows cannot be told apart.',
+        "The text is not valid YAML, JSON or TOML. Reading stops there, since what follows cannot be told apart.",
     ),
     "SG104": _error(
         "duplicate key",
-        'A key stands twice in one mapping. Most readers keep the last one in silence; silogen asks which one is meant.',
+        "A key stands twice in one mapping. Most readers keep the last one in silence; silogen asks which one is meant.",
     ),
     "SG105": _error(
         "aliases expand too far",
-        'YAML aliases repeat so much that the config would grow beyond any real one.',
+        "YAML aliases repeat so much that the config would grow beyond any real one.",
     ),
     "SG106": _error(
         "not a config",
-        'The file is empty, or its top level is not a mapping of sections.',
+        "The file is empty, or its top level is not a mapping of sections.",
     ),
     "SG107": _error(
         "more than one document",
-        'The file goes on after the end of the config. Keep one config a file.',
+        "The file goes on after the end of the config. Keep one config a file.",
     ),
     "SG108": _error(
         "too large",
-        'The file is larger, or nested deeper, than any config needs to be.',
+        "The file is larger, or nested deeper, than any config needs to be.",
     ),
     "SG109": _error(
         "key is not text",
-        'A key is a list or a mapping, or a merge (`<<`) takes something that is no mapping.',
+        "A key is a list or a mapping, or a merge (`<<`) takes something that is no mapping.",
     ),
     "SG110": _error(
         "unknown tag",
-        'A YAML tag such as `!!python/name` asks for something to be built or run. Nothing in a config is executed.',
+        "A YAML tag such as `!!python/name` asks for something to be built or run. Nothing in a config is executed.",
     ),
     "SG111": _error(
         "not a finite number",
-        'A number is infinite, not a number, or too long to be meant.',
+        "A number is infinite, not a number, or too long to be meant.",
     ),
     "SG112": _error(
         "resolved already",
-        'The file is a resolved config, which `silogen train` runs as it is. Compile the config that it came from.',
+        "The file is a resolved config, which `silogen train` runs as it is. Compile the config that it came from.",
     ),
     # SG2xx: schema
     "SG201": _error(
         "unknown key",
-        'The section has no such key. Nothing that is misspelled is ignored: the value would never reach the training.',
+        "The section has no such key. Nothing that is misspelled is ignored: the value would never reach the training.",
     ),
     "SG202": _error(
         "missing key",
-        'The section needs a key that is not there.',
+        "The section needs a key that is not there.",
     ),
     "SG203": _error(
         "wrong type",
-        'The value is of another type than the key takes, such as text for a number.',
+        "The value is of another type than the key takes, such as text for a number.",
     ),
     "SG204": _error(
         "unknown value",
-        'The key takes one of a fixed set of values, and this is none of them.',
+        "The key takes one of a fixed set of values, and this is none of them.",
     ),
     "SG205": _error(
         "out of range",
-        'The number lies outside the range in which it has a meaning.',
+        "The number lies outside the range in which it has a meaning.",
     ),
     "SG206": _error(
         "empty value",
-        'The text or list must hold something.',
+        "The text or list must hold something.",
     ),
     "SG207": _error(
         "value of another form",
-        'The value has none of the forms that the key takes.',
+        "The value has none of the forms that the key takes.",
     ),
     # SG3xx: rules
     "SG301": _error(
         "batch does not divide",
-        'The total batch size must be a multiple of the number of processes, so that each takes an equal share.',
+        "The total batch size must be a multiple of the number of processes, so that each takes an equal share.",
     ),
     "SG302": _warning(
         "small device batch",
-        'The total batch size has no divisor near the largest batch that fits a device, so each step accumulates many small batches.',
+        "The total batch size has no divisor near the largest batch that fits a device, so each step accumulates many small batches.",
     ),
     "SG303": _error(
         "two half precisions",
-        'Training is either in bfloat16 or in float16, not in both.',
+        "Training is either in bfloat16 or in float16, not in both.",
     ),
     "SG304": _error(
         "two bit widths",
-        'Weights are loaded in 4 or in 8 bits, not in both.',
+        "Weights are loaded in 4 or in 8 bits, not in both.",
     ),
     "SG305": _warning(
         "nothing to quantize",
-        'quant_conf is there but names no bit width, so the weights stay as they are.',
+        "quant_conf is there but names no bit width, so the weights stay as they are.",
     ),
     "SG306": _error(
         "quantized weights without adapter",
-        'Weights of 4 or 8 bits cannot be trained. An adapter on top of them can.',
+        "Weights of 4 or 8 bits cannot be trained. An adapter on top of them can.",
     ),
     "SG307": _error(
         "evaluation without data",
-        'Evaluation is asked for, but there are no validation data.',
+        "Evaluation is asked for, but there are no validation data.",
     ),
     "SG308": _warning(
         "validation data unused",
-        'Validation data are put aside, but evaluation is never asked for.',
+        "Validation data are put aside, but evaluation is never asked for.",
     ),
     "SG309": _error(
         "best model cannot be told",
-        'To go back to the best checkpoint, every saved step must have been evaluated.',
+        "To go back to the best checkpoint, every saved step must have been evaluated.",
     ),
     "SG310": _error(
         "all trackers without MLflow",
-        '`report_to: all` includes MLflow, which has no server to report to.',
+        "`report_to: all` includes MLflow, which has no server to report to.",
     ),
     "SG311": _error(
         "device map with several processes",
-        'A device map spreads one model over devices. With several processes each has a whole model of its own.',
+        "A device map spreads one model over devices. With several processes each has a whole model of its own.",
     ),
     "SG312": _error(
         "two number types",
-        '`dtype` and its older name `torch_dtype` say different things.',
+        "`dtype` and its older name `torch_dtype` say different things.",
     ),
     "SG313": _warning(
         "secret in a config",
-        'A token or password stands in the config. Outputs hold a reference to an environment variable in its place.',
+        "A token or password stands in the config. Outputs hold a reference to an environment variable in its place.",
     ),
     "SG314": _warning(
         "data type of another method",
-        'The data type follows the method, and the written one belongs to another method. It is corrected.',
+        "The data type follows the method, and the written one belongs to another method. It is corrected.",
     ),
     "SG315": _warning(
         "remote code",
-        'Code that comes with the model will run on this machine.',
+        "Code that comes with the model will run on this machine.",
     ),
     "SG316": _error(
         "no weight",
-        'All data sets have a sampling weight of 0.',
+        "All data sets have a sampling weight of 0.",
     ),
     "SG317": _warning(
         "epochs beside steps",
-        '`max_steps` decides how long the training lasts, so `num_train_epochs` has no effect.',
+        "`max_steps` decides how long the training lasts, so `num_train_epochs` has no effect.",
     ),
     # SG4xx: migration
     "SG401": _warning(
@@ -174,24 +174,24 @@ CODES: dict[str, Code] = {
     ),
     "SG402": _warning(
         "no effect any more",
-        'The key belongs to an older library version and changes nothing today.',
+        "The key belongs to an older library version and changes nothing today.",
     ),
     "SG403": _error(
         "gone",
-        'The key belongs to an older library version, and what it asks for has to be written otherwise or cannot be had.',
+        "The key belongs to an older library version, and what it asks for has to be written otherwise or cannot be had.",
     ),
     "SG404": _warning(
         "both names",
-        'A key and its older name are both set; the newer one decides.',
+        "A key and its older name are both set; the newer one decides.",
     ),
     # SG5xx: target
     "SG501": _error(
         "not taken by the target",
-        'The library versions of the target have no such argument.',
+        "The library versions of the target have no such argument.",
     ),
     "SG502": _warning(
         "no effect in the target",
-        'The library versions of the target take the argument and do nothing with it.',
+        "The library versions of the target take the argument and do nothing with it.",
     ),
     "SG503": _error(
         "adapter on the output layer",

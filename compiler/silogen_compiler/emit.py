@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from silogen_compiler.load import Path
-from silogen_compiler.resolve import Origin
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from silogen_compiler.load import Path
+    from silogen_compiler.resolve import Origin
 
 # Text that every YAML reader takes as text without quotes.
 PLAIN = re.compile(r"(?![nNyY]\Z)(?:\.{0,2}/)?[A-Za-z_](?:[\w./@+-]|:(?=\w)| (?=[\w./@+-]))*\Z", re.ASCII)

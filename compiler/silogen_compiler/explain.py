@@ -58,7 +58,9 @@ def _describe(name: str, node: Schema, bundle: Schema) -> str:
     keys = list(dict.fromkeys(key for obj in objects for key in obj["properties"]))
     facts += [("keys", ", ".join(keys))] if keys else []
     width = max((len(fact) for fact, _ in facts), default=0)
-    return "\n".join([name, "", node["description"], "", *(f"  {fact.ljust(width)}  {text}" for fact, text in facts)])
+    return "\n".join(
+        [name, "", node["description"], "", *(f"  {fact.ljust(width)}  {text}" for fact, text in facts)]
+    )
 
 
 FACTS = {

@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from functools import cache
 from typing import Any, NamedTuple
 
-from silogen_compiler.schema import Schema, bundle, deref
+from silogen_compiler.schema import Schema, bundle, deref, find
 
 # What people write, and what it is called here.
 ALIASES = {
@@ -65,6 +65,10 @@ DERIVED = {
 }
 
 
+# A section with more keys than this is not listed in a label.
+MOST_LISTED = 8
+
+
 class Hint(NamedTuple):
     """`label` says what to write; `key` is the dotted key that it leads to, or empty."""
 
@@ -83,15 +87,17 @@ def suggest_key(name: str, section: str, node: Schema) -> Hint:
         return Hint(f"it is called `{alias}` here", _dotted(section, alias))
     for target in (name, alias, _near(name, list(_sections()), 0.85)):
         for place in _sections().get(target, [])[:1]:
-            return Hint(_elsewhere(name, target, place), _dotted(place, target))
-    return Hint("remove it" if len(here) > 8 or not here else f"known keys: {', '.join(here)}")
+            return Hint(_elsewhere(name, target, section, place), _dotted(place, target))
+    return Hint("remove it" if len(here) > MOST_LISTED or not here else f"known keys: {', '.join(here)}")
 
 
 def suggest_value(value: Any, allowed: list[Any]) -> str:
     """Return a label for a value that is not among `allowed`, or an empty text."""
     words = [option for option in allowed if isinstance(option, str)]
     lowered = {word.lower(): word for word in words}
-    near = _near(str(value).lower(), list(lowered), 0.6)
+    name = str(value).lower()
+    longer = next((word for word in lowered if name and word.startswith(name)), "")
+    near = longer or _near(name, list(lowered), 0.6)
     return f"did you mean `{lowered[near]}`?" if near else ""
 
 
@@ -103,9 +109,30 @@ def _dotted(section: str, key: str) -> str:
     return f"{section}.{key}" if section else key
 
 
-def _elsewhere(name: str, target: str, place: str) -> str:
+def _elsewhere(name: str, target: str, section: str, place: str) -> str:
+    if place == section:
+        return f"`{target}` goes with `{_branch_with(target, section)}`"
     called = f"`{target}`" if target == name else f"it is called `{target}` and"
     return f"{called} belongs in `{place}`" if place else f"{called} belongs at the top level"
+
+
+def _branch_with(key: str, section: str) -> str:
+    """Return the tag, with its values, of the branches of a union at or above `section` that take `key`."""
+    parts = section.split(".")
+    for end in range(len(parts), 0, -1):
+        union = find(tuple(parts[:end]), {})
+        branches = [b["if"] for b in union.get("allOf", []) if _takes(deref(b["then"]), parts[end:], key)]
+        for tag in branches[0]["properties"] if branches else ():
+            values = [value for branch in branches for value in branch["properties"][tag]["enum"]]
+            return f"{tag}: {' or '.join(values)}"
+    raise AssertionError(f"no branch takes {key}")
+
+
+def _takes(node: Schema, parts: list[str], key: str) -> bool:
+    for part in parts:
+        node = deref(node.get("properties", {}).get(part, {}))
+        node = deref(node.get("items", node))
+    return key in node.get("properties", {})
 
 
 @cache

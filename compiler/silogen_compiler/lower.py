@@ -6,14 +6,16 @@ LANDINGS says where each value lands. Every value lands in one argument, or is n
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from silogen_compiler.chat_templates import chat_template
 from silogen_compiler.diagnostics import Diagnostic
-from silogen_compiler.load import Path
 from silogen_compiler.resolve import DEFAULT, Origin, Values
 from silogen_compiler.rules import SECRETS, is_secret, without_credentials
-from silogen_compiler.targets import Target
+
+if TYPE_CHECKING:
+    from silogen_compiler.load import Path
+    from silogen_compiler.targets import Target
 
 API_VERSION = "silogen.resolved/v1"
 
@@ -148,7 +150,10 @@ def _skeleton(values: Values, target: Target) -> Tree:
         "method": values["method"],
         "target": {"name": target.name, **target.packages},
         "launch": {"world_size": processes, "strategy": "single" if processes == 1 else "ddp"},
-        "tokenizer": {"from_pretrained": {}, "chat_template": chat_template(values["data_conf.chat_template_name"])},
+        "tokenizer": {
+            "from_pretrained": {},
+            "chat_template": chat_template(values["data_conf.chat_template_name"]),
+        },
         "model": {"from_pretrained": {}},
         "quantization": None,
         "peft": None,
@@ -200,7 +205,7 @@ def _put(node: Any, path: Path, value: Any) -> None:
         node[path[-1]] = value
 
 
-def _sort(resolved: Tree, path: Path) -> None:
+def _sort(resolved: Any, path: Path) -> None:
     """Sort a set of keyword arguments, whose order has no meaning."""
     for key in path[:-1]:
         resolved = resolved[key] or {}
@@ -225,24 +230,28 @@ def _not_taken(
     found = []
     for path, name in SURFACES.items():
         kwargs = _kwargs(resolved, path)
-        unknown = [key for key in kwargs if key not in target.classes[name]] if _has_surface(resolved, path) else []
+        unknown = (
+            [key for key in kwargs if key not in target.classes[name]] if _has_surface(resolved, path) else []
+        )
         for key in unknown:
             del kwargs[key]
             origin = origins.pop((*path, key), DEFAULT)
             if origin != DEFAULT:
-                found.append(Diagnostic("SG501", f"{name} of {target.name} does not take `{key}` ({origin.text})"))
+                found.append(
+                    Diagnostic("SG501", f"{name} of {target.name} does not take `{key}` ({origin.text})")
+                )
     return found
 
 
-def _kwargs(resolved: Tree, path: Path) -> Tree:
-    node: Any = resolved
+def _kwargs(resolved: Any, path: Path) -> Tree:
     for key in path:
-        node = (node or {}).get(key, {})
-    return node
+        resolved = (resolved or {}).get(key, {})
+    kwargs: Tree = resolved
+    return kwargs
 
 
 def _has_surface(resolved: Tree, path: Path) -> bool:
-    return path[0] != "peft" or resolved["peft"].get("class") == "LoraConfig"
+    return path[0] != "peft" or (resolved["peft"] or {}).get("class") == "LoraConfig"
 
 
 def _tokenizer(values: Values, target: Target, resolved: Tree, origins: dict[Path, Origin]) -> None:

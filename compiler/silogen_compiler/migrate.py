@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from silogen_compiler.diagnostics import Diagnostic, Span
 from silogen_compiler.emit import as_yaml
 from silogen_compiler.load import Layer, Mark, key_span
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Section = dict[str, Any]
 
@@ -15,8 +17,8 @@ Section = dict[str, Any]
 class Migration(NamedTuple):
     """One older key of `training_args`.
 
-    `convert` takes its value and returns the keys to write in its place, `{}` where it has no effect today, or
-    None where it asked for something that is gone. `reason` says what happened to the key.
+    `convert` takes its value and returns the key to write in its place, `{}` where it has no effect today,
+    or None where it asked for something that is gone. `reason` says what happened to the key.
     """
 
     old: str
@@ -91,7 +93,7 @@ MIGRATIONS = (
 def migrate(layer: Layer) -> tuple[Layer, list[Diagnostic]]:
     """Return the layer with today's keys, and a finding for each older key."""
     data = {**layer.data}
-    args = data.get("training_args")
+    args: Any = data.get("training_args")
     found: list[Diagnostic] = []
     layer = layer._replace(data=data)
     old = [migration for migration in MIGRATIONS if migration.old in args] if isinstance(args, dict) else []
@@ -117,7 +119,9 @@ def _apply(migration: Migration, layer: Layer) -> Diagnostic:
     if _is_set(args, key, value):
         return _both(migration.old, key, span, key_span(layer, ("training_args", key)))
     _put(layer, key, value, layer.marks.get(path))
-    return Diagnostic("SG401", f"`{migration.old}` is an older name", span, f"write `{key}: {as_yaml(value)}`")
+    return Diagnostic(
+        "SG401", f"`{migration.old}` is an older name", span, f"write `{key}: {as_yaml(value)}`"
+    )
 
 
 def _is_set(args: Section, key: str, value: Any) -> bool:
@@ -132,7 +136,9 @@ def _is_set(args: Section, key: str, value: Any) -> bool:
 
 def _both(old: str, new: str, span: Span | None, other: Span | None) -> Diagnostic:
     note = (f"`{new}` stands at {other}",) if other else ()
-    return Diagnostic("SG404", f"`{old}` and `{new}` are both set", span, f"remove `{old}`: `{new}` decides", notes=note)
+    return Diagnostic(
+        "SG404", f"`{old}` and `{new}` are both set", span, f"remove `{old}`: `{new}` decides", notes=note
+    )
 
 
 def _put(layer: Layer, key: str, value: Any, mark: Mark | None) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from silogen_compiler.check import check_schema
 from silogen_compiler.diagnostics import Diagnostic, Refused, has_errors
@@ -14,6 +13,9 @@ from silogen_compiler.migrate import migrate
 from silogen_compiler.resolve import Origin, Values, resolve
 from silogen_compiler.rules import check_rules
 from silogen_compiler.targets import Target, load_target
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class Compiled(NamedTuple):
@@ -32,7 +34,7 @@ class Compiled(NamedTuple):
 def compile_file(name: str, *, world_size: int = 1, environment: Mapping[str, str]) -> Compiled:
     """Compile the config file `name` (`-` is standard input) for `world_size` processes.
 
-    `environment` is where CHECKPOINTS_PATH and LOGS_PATH are looked up. Mistakes in the config are diagnostics.
+    CHECKPOINTS_PATH and LOGS_PATH are looked up in `environment`. Mistakes in the config are diagnostics.
     """
     try:
         text = read_source(name)
@@ -76,4 +78,6 @@ def _order(diagnostic: Diagnostic) -> tuple[bool, int, int]:
 
 def _already_resolved(layer: Layer) -> Diagnostic:
     mark = layer.marks["apiVersion",]
-    return Diagnostic("SG112", "this config is resolved already", mark.value, "`silogen train` runs it as it is")
+    return Diagnostic(
+        "SG112", "this config is resolved already", mark.value, "`silogen train` runs it as it is"
+    )

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from math import isqrt, sqrt
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from silogen_compiler.diagnostics import Span
 from silogen_compiler.load import Layer, Path, find_mark, value_span
 from silogen_compiler.schema import Schema, bundle, deref, narrow
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from silogen_compiler.diagnostics import Span
 
 
 class Origin(NamedTuple):
     """Where a resolved value comes from; `text` is what people read.
 
-    It is a place in a file, `default`, an environment variable, or a rule's arithmetic. `rule` names the rule.
+    It is a place in a file, `default`, an environment variable, or the arithmetic of the `rule`.
     """
 
     text: str
@@ -24,7 +27,7 @@ class Origin(NamedTuple):
 DEFAULT = Origin("default")
 
 # Keys whose default an environment variable replaces, as in the original engine.
-ENVIRONMENT = {
+ENVIRONMENT: dict[Path, str] = {
     ("training_args", "output_dir"): "CHECKPOINTS_PATH",
     ("training_args", "logging_dir"): "LOGS_PATH",
 }
@@ -33,7 +36,7 @@ ENVIRONMENT = {
 class Values:
     """A config with all its defaults, and the origin of every value.
 
-    Plain data inside: `data` as in the config, `origins` by path. A list of scalars has one origin as a whole.
+    Plain data inside: `data` as in the config, `origins` by path. A list of scalars has one origin.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class Values:
         self.wrong = wrong
         self.has_gaps = has_gaps
         self.world_size = world_size
+        self.rule = ""
         self.environment = environment
         self.origins: dict[Path, Origin] = {}
         self.data: dict[str, Any] = self._fill(bundle(), layer.data, ())
@@ -65,14 +69,14 @@ class Values:
             value = value[part]
         return value
 
-    def set(self, key: str, value: Any, text: str, rule: str) -> None:
-        """Replace the value at a dotted key by what `rule` works out; `text` shows the arithmetic."""
+    def set(self, key: str, value: Any, text: str) -> None:
+        """Replace the value at a dotted key by what the current rule works out, as `text` shows."""
         *sections, name = key.split(".")
         section = self.data
         for part in sections:
             section = section[part]
         section[name] = value
-        self.origins[tuple(key.split("."))] = Origin(text, rule)
+        self.origins[tuple(key.split("."))] = Origin(text, self.rule)
 
     def bit_widths(self) -> list[int]:
         """Return the widths that `quant_conf` asks for: [], [4], [8], or both by mistake."""
@@ -87,9 +91,15 @@ class Values:
         """Tell whether a person wrote the key, whatever its value."""
         return tuple(key.split(".")) in self.layer.marks
 
+    def origin(self, key: str) -> Origin:
+        """Return the origin of a value, for a mapping that of its first value."""
+        path = tuple(key.split("."))
+        below = (origin for at, origin in self.origins.items() if at[: len(path)] == path)
+        return self.origins.get(path) or next(below, DEFAULT)
+
     def shown(self, key: str) -> str:
         """Return a value with its place, for the arithmetic behind another value."""
-        origin, value = self.origins[tuple(key.split("."))], self[key]
+        origin, value = self.origin(key), self[key]
         text = str(value).lower() if isinstance(value, bool) else value
         return f"{text} ({'default' if origin is DEFAULT else origin.text})"
 
@@ -148,6 +158,7 @@ def _has_default(spec: Schema) -> bool:
 def resolve(values: Values) -> None:
     """Work out every derived value of a config that has no errors."""
     for derive in DERIVATIONS:
+        values.rule = derive.__name__
         derive(values)
 
 
@@ -163,83 +174,85 @@ def batch_sizes(values: Values) -> None:
     limit = values["batchsize_conf.max_per_device_train_batch_size"]
     share = total // processes
     size = largest_divisor(share, limit)
-    whole = f"{values.shown('batchsize_conf.total_train_batch_size')} / {_count(processes, 'process', 'processes')}"
-    at_most = f"{whole} = {share}, largest divisor up to {values.shown('batchsize_conf.max_per_device_train_batch_size')}"
-    values.set("training_args.per_device_train_batch_size", size, at_most, "batch_sizes")
-    values.set("training_args.gradient_accumulation_steps", share // size, f"{whole} / {size} a device", "batch_sizes")
-    eval_size = values["batchsize_conf.per_device_eval_batch_size"]
-    if eval_size is None:
-        text = "per_device_train_batch_size"
-        values.set("training_args.per_device_eval_batch_size", size, text, "batch_sizes")
-    else:
-        origin = values.origins["batchsize_conf", "per_device_eval_batch_size"]
-        values.set("training_args.per_device_eval_batch_size", eval_size, origin.text, origin.rule)
-
-
-def _count(number: int, one: str, many: str) -> str:
-    return f"{number} {one if number == 1 else many}"
+    noun = "process" if processes == 1 else "processes"
+    whole = f"{values.shown('batchsize_conf.total_train_batch_size')} / {processes} {noun}"
+    at_most = f"largest divisor up to {values.shown('batchsize_conf.max_per_device_train_batch_size')}"
+    per_device, per_device_eval = "per_device_train_batch_size", "per_device_eval_batch_size"
+    values.set(f"training_args.{per_device}", size, f"{whole} = {share}, {at_most}")
+    values.set("training_args.gradient_accumulation_steps", share // size, f"{whole} / {size} a device")
+    eval_size = values[f"batchsize_conf.{per_device_eval}"]
+    text = per_device if eval_size is None else values.origin(f"batchsize_conf.{per_device_eval}").text
+    values.set(f"training_args.{per_device_eval}", eval_size or size, text)
 
 
 def learning_rate(values: Values) -> None:
-    """Apply `overrides` to the learning rate: times lr_multiplier, then times a factor from the total batch."""
+    """Apply `overrides` to the learning rate: lr_multiplier, then a factor from the total batch size."""
     multiplier = values["overrides.lr_multiplier"]
     scaling = values["overrides.lr_batch_size_scaling"]
     total = values["batchsize_conf.total_train_batch_size"]
     factors = [f"× {values.shown('overrides.lr_multiplier')}"] if multiplier != 1 else []
     if scaling != "none":
-        factors.append(f"× {f'sqrt({total})' if scaling == 'sqrt' else total} (overrides.lr_batch_size_scaling)")
+        factors.append(
+            f"× {f'sqrt({total})' if scaling == 'sqrt' else total} (overrides.lr_batch_size_scaling)"
+        )
     if not factors:
         return
     factor = {"none": 1, "sqrt": sqrt(total), "linear": total}[scaling]
     text = " ".join([values.shown("training_args.learning_rate"), *factors])
     rate = values["training_args.learning_rate"] * multiplier * factor
-    values.set("training_args.learning_rate", rate, text, "learning_rate")
+    values.set("training_args.learning_rate", rate, text)
 
 
 def output_folders(values: Values) -> None:
-    """A null output_dir means the default one."""
+    """Take a null output_dir as the default one."""
     if values["training_args.output_dir"] is None:
-        values.set("training_args.output_dir", "./checkpoints", "null means ./checkpoints", "output_folders")
+        values.set("training_args.output_dir", "./checkpoints", "null means ./checkpoints")
 
 
 def dtype(values: Values) -> None:
     """`dtype` follows its older name `torch_dtype` where it is not set itself."""
     if values["run_conf.model_args.dtype"] is None:
-        origin = values.origins["run_conf", "model_args", "torch_dtype"]
-        values.set("run_conf.model_args.dtype", values["run_conf.model_args.torch_dtype"], origin.text, origin.rule)
+        old = "run_conf.model_args.torch_dtype"
+        values.set("run_conf.model_args.dtype", values[old], values.origin(old).text)
 
 
 def device_map(values: Values) -> None:
     """One process spreads the model by "auto"; several load it on each process's own device."""
-    if values.is_written("run_conf.model_args.device_map") and values["run_conf.model_args.device_map"] is not None:
+    if (
+        values.is_written("run_conf.model_args.device_map")
+        and values["run_conf.model_args.device_map"] is not None
+    ):
         return
     if values["training_args.deepspeed"] is not None:
-        values.set("run_conf.model_args.device_map", None, "DeepSpeed places the model", "device_map")
+        values.set("run_conf.model_args.device_map", None, "DeepSpeed places the model")
     elif values.world_size > 1:
-        values.set("run_conf.model_args.device_map", None, "each process its own device", "device_map")
+        values.set("run_conf.model_args.device_map", None, "each process its own device")
     else:
-        values.set("run_conf.model_args.device_map", "auto", "one process", "device_map")
+        values.set("run_conf.model_args.device_map", "auto", "one process")
 
 
 def safetensors(values: Values) -> None:
     """Weights come from safetensors files only, never from pickles."""
     if values["run_conf.model_args.use_safetensors"] is None:
-        values.set("run_conf.model_args.use_safetensors", True, "never pickled weights", "safetensors")
+        values.set("run_conf.model_args.use_safetensors", value=True, text="never pickled weights")
 
 
 def checkpointing(values: Values) -> None:
     """`activation_checkpointing` follows its older name `gradient_checkpointing`, and the two stay equal."""
     for suffix in ("", "_kwargs"):
-        new, old = f"training_args.activation_checkpointing{suffix}", f"training_args.gradient_checkpointing{suffix}"
+        new, old = (
+            f"training_args.activation_checkpointing{suffix}",
+            f"training_args.gradient_checkpointing{suffix}",
+        )
         source, target = (old, new) if values[new] is None else (new, old)
         value = values[source] if suffix else bool(values[source])
-        values.set(target, value, values.origins[tuple(source.split("."))].text, "checkpointing")
+        values.set(target, value, values.origin(source).text)
 
 
 def full_determinism(values: Values) -> None:
     if values["run_conf.determinism"] == "full":
         text = f"determinism: {values.shown('run_conf.determinism')}"
-        values.set("training_args.full_determinism", True, text, "full_determinism")
+        values.set("training_args.full_determinism", value=True, text=text)
 
 
 def report_to(values: Values) -> None:
@@ -248,9 +261,9 @@ def report_to(values: Values) -> None:
     names = [names] if isinstance(names, str) else names or []
     listed = [name for name in names if name != "none"]
     if values["tracking"] is not None and not {"mlflow", "all"} & set(listed):
-        values.set("training_args.report_to", [*listed, "mlflow"], "tracking is set", "report_to")
+        values.set("training_args.report_to", [*listed, "mlflow"], "tracking is set")
     elif names != ["none"] and not listed:
-        values.set("training_args.report_to", "none", "nothing to report to", "report_to")
+        values.set("training_args.report_to", "none", "nothing to report to")
 
 
 def quant_storage(values: Values) -> None:
@@ -258,19 +271,25 @@ def quant_storage(values: Values) -> None:
     if values.bit_widths() != [4] or not values["training_args.fsdp"]:
         return
     if values["quant_conf.bnb_4bit_quant_storage"] is None:
-        kind = "bfloat16" if values["training_args.bf16"] else "float16" if values["training_args.fp16"] else "float32"
-        values.set("quant_conf.bnb_4bit_quant_storage", kind, "FSDP with 4-bit weights", "quant_storage")
+        kind = (
+            "bfloat16"
+            if values["training_args.bf16"]
+            else "float16"
+            if values["training_args.fp16"]
+            else "float32"
+        )
+        values.set("quant_conf.bnb_4bit_quant_storage", kind, "FSDP with 4-bit weights")
 
 
 def deepspeed_batches(values: Values) -> None:
-    """An inline DeepSpeed config gets the batch sizes."""
+    """Write the batch sizes into an inline DeepSpeed config."""
     config = values["training_args.deepspeed"]
     if isinstance(config, dict):
         sizes = {
             "train_micro_batch_size_per_gpu": values["training_args.per_device_train_batch_size"],
             "train_batch_size": values["batchsize_conf.total_train_batch_size"],
         }
-        values.set("training_args.deepspeed", {**config, **sizes}, "batch sizes of batchsize_conf", "deepspeed_batches")
+        values.set("training_args.deepspeed", {**config, **sizes}, "batch sizes of batchsize_conf")
 
 
 DERIVATIONS = (

@@ -50,7 +50,9 @@ def divisible_batch(values: Values) -> Findings:
         below, above = total - total % processes, total + processes - total % processes
         near = f"{below} or {above}" if below else f"{above}"
         message = f"a total batch of {total} does not divide among {processes} processes"
-        yield Diagnostic("SG301", message, values.span("batchsize_conf.total_train_batch_size"), f"write {near}")
+        yield Diagnostic(
+            "SG301", message, values.span("batchsize_conf.total_train_batch_size"), f"write {near}"
+        )
 
 
 def small_device_batch(values: Values) -> Findings:
@@ -112,14 +114,13 @@ def data_need_evaluation(values: Values) -> Findings:
     kind = values["data_conf.validation_data.type"]
     never = values["training_args.eval_strategy"] == "no" and not values["training_args.eval_on_start"]
     if kind != "NONE" and never:
-        share = f"{values['data_conf.validation_data.ratio']:.0%} of the training data are" if kind == "AUTO_SPLIT" else "they are"
-        message = f"the validation data are never used: {share} read and put aside"
+        message = "the validation data are never used"
         label = "set `training_args.eval_strategy`, or write type NONE"
         yield Diagnostic("SG308", message, values.span("data_conf.validation_data.type"), label)
 
 
 def best_model_needs_saves(values: Values) -> Findings:
-    """transformers compares checkpoints by their evaluation, so each saved step must be an evaluated one."""
+    """Refuse saved steps that are not evaluated: checkpoints are compared by their evaluation."""
     if not values["training_args.load_best_model_at_end"]:
         return
     evaluate, save = values["training_args.eval_strategy"], values["training_args.save_strategy"]
@@ -127,14 +128,16 @@ def best_model_needs_saves(values: Values) -> Findings:
     if save == "best" and evaluate != "no":
         return
     if evaluate != save or save == "no":
-        message = f"`load_best_model_at_end` needs equal strategies; eval_strategy is {evaluate}, save_strategy is {save}"
-        yield Diagnostic("SG309", message, span, "write the same strategy for both", notes=_also(values, "training_args.save_strategy"))
+        message = "`load_best_model_at_end` needs `eval_strategy` and `save_strategy` to be equal"
+        label = f"they are {evaluate} and {save}"
+        yield Diagnostic("SG309", message, span, label, notes=_also(values, "training_args.save_strategy"))
         return
     steps = values["training_args.eval_steps"] or values["training_args.logging_steps"]
     saves = values["training_args.save_steps"]
     if save == "steps" and (steps < 1) == (saves < 1) and not _is_multiple(saves, steps):
-        message = f"`save_steps` ({saves}) must be a multiple of `eval_steps` ({steps}) for `load_best_model_at_end`"
-        yield Diagnostic("SG309", message, span, notes=_also(values, "training_args.save_steps"))
+        message = "`load_best_model_at_end` needs `save_steps` to be a multiple of `eval_steps`"
+        label = f"{saves} is not a multiple of {steps}"
+        yield Diagnostic("SG309", message, span, label, notes=_also(values, "training_args.save_steps"))
 
 
 def _is_multiple(number: float, unit: float) -> bool:
@@ -163,7 +166,9 @@ def one_dtype(values: Values) -> Findings:
     if new is not None and values.is_written("run_conf.model_args.torch_dtype") and new != old:
         message = f"`dtype` is {new}, but its older name `torch_dtype` is {old}"
         note = _also(values, "run_conf.model_args.dtype")
-        yield Diagnostic("SG312", message, values.span("run_conf.model_args.torch_dtype"), "remove it", notes=note)
+        yield Diagnostic(
+            "SG312", message, values.span("run_conf.model_args.torch_dtype"), "remove it", notes=note
+        )
 
 
 def no_secrets(values: Values) -> Findings:
@@ -191,14 +196,24 @@ def data_type_follows_method(values: Values) -> Findings:
 def remote_code(values: Values) -> Findings:
     if values["run_conf.model_args.trust_remote_code"]:
         message = "`trust_remote_code` runs Python code that comes with the model"
-        yield Diagnostic("SG315", message, values.span("run_conf.model_args.trust_remote_code"), "only if you trust its authors")
+        yield Diagnostic(
+            "SG315",
+            message,
+            values.span("run_conf.model_args.trust_remote_code"),
+            "only if you trust its authors",
+        )
 
 
 def some_weight(values: Values) -> Findings:
     data = values["data_conf.training_data"]
     if data["type"] == "PRECOMPUTE_WEIGHTED_MIX" and not any(d["sampling_weight"] for d in data["datasets"]):
         span = values.span("data_conf.training_data.datasets")
-        yield Diagnostic("SG316", "every `sampling_weight` is 0, so there is nothing to train on", span, "give one a weight")
+        yield Diagnostic(
+            "SG316",
+            "every `sampling_weight` is 0, so there is nothing to train on",
+            span,
+            "give one a weight",
+        )
 
 
 def steps_or_epochs(values: Values) -> Findings:
@@ -206,7 +221,9 @@ def steps_or_epochs(values: Values) -> Findings:
     if both and values["training_args.max_steps"] > 0:
         message = "`num_train_epochs` has no effect beside `max_steps`"
         note = _also(values, "training_args.max_steps")
-        yield Diagnostic("SG317", message, values.span("training_args.num_train_epochs"), "remove one of them", notes=note)
+        yield Diagnostic(
+            "SG317", message, values.span("training_args.num_train_epochs"), "remove one of them", notes=note
+        )
 
 
 def no_adapter_on_output(values: Values) -> Findings:

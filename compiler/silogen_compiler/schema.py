@@ -71,5 +71,5 @@ def find(path: tuple[str | int, ...], data: Any) -> Schema:
 
 def _child(data: Any, key: str | int) -> Any:
     if isinstance(data, dict):
-        return data.get(key)  # type: ignore[arg-type]
+        return data.get(key)
     return data[key] if isinstance(data, list) and isinstance(key, int) and key < len(data) else None

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
-from typing import Any
-
-from jsonschema_rs import ValidationError
+from typing import TYPE_CHECKING, Any
 
 from silogen_compiler.diagnostics import Diagnostic
 from silogen_compiler.hints import suggest_key, suggest_value
-from silogen_compiler.load import Layer, Path, describe, dotted, key_span, value_span
-from silogen_compiler.schema import find
+from silogen_compiler.load import Layer, describe, dotted, key_span, value_span
+from silogen_compiler.schema import deref, find
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from jsonschema_rs import ValidationError
 
 TYPES = {
     "array": "a list",
@@ -24,6 +26,9 @@ TYPES = {
 }
 
 SECRETS = ("token",)
+
+# Characters of a value that a message shows.
+LONGEST = 60
 
 
 def schema_findings(layer: Layer, errors: Iterable[ValidationError]) -> list[Diagnostic]:
@@ -45,11 +50,12 @@ def _unknown_keys(layer: Layer, error: ValidationError) -> list[Diagnostic]:
     path = tuple(error.instance_path)
     section = dotted(path)
     node = find(path, layer.data)
+    keys = dotted([key for key in path if isinstance(key, str)])
     found = []
     for name in error.kind.value:
-        hint = suggest_key(name, section, node)
+        hint = suggest_key(name, keys, node)
         place = f" in `{section}`" if section else ""
-        note = _schema_note(error, hint.key or section)
+        note = _schema_note(error, hint.key or keys)
         span = key_span(layer, (*path, name))
         found.append(Diagnostic("SG201", f"unknown key `{name}`{place}", span, hint.label, notes=note))
     return found
@@ -60,11 +66,17 @@ def _missing_key(layer: Layer, error: ValidationError) -> list[Diagnostic]:
     section = dotted(path)
     spec = find(path, layer.data).get("properties", {}).get(key, {})
     one_of = f": one of {_listed(spec['enum'])}" if "enum" in spec else ""
+    written = f"{key}: {{}}" if _has_only_defaults(spec) else key
     place = f"in `{section}`" if section else "at the top level"
     note = _schema_note(error, dotted((*path, key)))
     message = f"missing key `{key}` {place}"
     span = key_span(layer, path) if path else None
-    return [Diagnostic("SG202", message, span, f"add `{key}`{one_of}", notes=note, file=layer.name)]
+    return [Diagnostic("SG202", message, span, f"add `{written}`{one_of}", notes=note, file=layer.name)]
+
+
+def _has_only_defaults(spec: dict[str, Any]) -> bool:
+    node = deref(spec)
+    return "properties" in node and "allOf" not in node and not node.get("required")
 
 
 def _wrong_type(layer: Layer, error: ValidationError) -> list[Diagnostic]:
@@ -72,9 +84,10 @@ def _wrong_type(layer: Layer, error: ValidationError) -> list[Diagnostic]:
     expected = [expected] if isinstance(expected, str) else list(expected)
     words = " or ".join(TYPES[kind] for kind in sorted(expected, key=lambda kind: kind == "null"))
     value = error.instance
-    message = f"`{_name(error)}` must be {words}, not {describe(value)}"
+    shown = f"`{value}`" if isinstance(value, float) and words == TYPES["integer"] else describe(value)
+    message = f"`{_name(error)}` must be {words}, not {shown}"
     label = _retype(value, expected, find(tuple(error.instance_path), layer.data))
-    return [_at_value(layer, error, "SG203", message, label)]
+    return [_at_value(layer, error, "SG203", message)._replace(label=label)]
 
 
 def _retype(value: Any, expected: list[str], node: dict[str, Any]) -> str:
@@ -82,7 +95,11 @@ def _retype(value: Any, expected: list[str], node: dict[str, Any]) -> str:
     if value is None and "object" in expected and not node.get("required"):
         return "write {} to take all defaults"
     if not isinstance(value, str):
-        return f'write "{json.dumps(value)}"' if "string" in expected and not isinstance(value, (dict, list)) else ""
+        return (
+            f'write "{json.dumps(value)}"'
+            if "string" in expected and not isinstance(value, (dict, list))
+            else ""
+        )
     if "boolean" in expected and value.lower() in ("yes", "on", "true", "no", "off", "false"):
         return f"write {'true' if value.lower() in ('yes', 'on', 'true') else 'false'}"
     if "null" in expected and value.lower() == "none":
@@ -102,12 +119,12 @@ def _is_number(text: str, *, whole: bool) -> bool:
 
 
 def _wrong_value(layer: Layer, error: ValidationError) -> list[Diagnostic]:
-    allowed = error.kind.value if error.kind.name == "enum" else [error.kind.expected_value]
+    allowed = error.kind.value if error.kind.name == "enum" else [error.kind.value]
     allowed = [json.loads(option) if isinstance(option, bytes) else option for option in allowed]
     label = suggest_value(error.instance, allowed)
     message = f"`{_name(error)}` cannot be {_shown(error)}"
     help_text = f"Allowed: {_listed(allowed)}."
-    return [_at_value(layer, error, "SG204", message, label, help_text)]
+    return [_at_value(layer, error, "SG204", message)._replace(label=label, help=help_text)]
 
 
 _LIMITS = {
@@ -120,7 +137,7 @@ _LIMITS = {
 
 def _out_of_range(layer: Layer, error: ValidationError) -> list[Diagnostic]:
     words = _LIMITS[error.kind.name]
-    message = f"`{_name(error)}` must be {words} {error.kind.limit}, not {_shown(error)}"
+    message = f"`{_name(error)}` must be {words} {error.kind.value}, not {_shown(error)}"
     return [_at_value(layer, error, "SG205", message)]
 
 
@@ -134,7 +151,7 @@ def _other(layer: Layer, error: ValidationError) -> list[Diagnostic]:
     patterns = [branch["pattern"] for branch in [node, *node.get("anyOf", [])] if "pattern" in branch]
     help_text = f"Text must match {' or '.join(patterns)}." if patterns else ""
     message = f"`{_name(error)}` cannot be {_shown(error)}"
-    return [_at_value(layer, error, "SG207", message, help_text=help_text)]
+    return [_at_value(layer, error, "SG207", message)._replace(help=help_text)]
 
 
 _KEYWORDS: dict[str, Callable[[Layer, ValidationError], list[Diagnostic]]] = {
@@ -149,12 +166,10 @@ _KEYWORDS: dict[str, Callable[[Layer, ValidationError], list[Diagnostic]]] = {
 }
 
 
-def _at_value(
-    layer: Layer, error: ValidationError, code: str, message: str, label: str = "", help_text: str = ""
-) -> Diagnostic:
+def _at_value(layer: Layer, error: ValidationError, code: str, message: str) -> Diagnostic:
     path = tuple(error.instance_path)
-    note = _schema_note(error, dotted(path))
-    return Diagnostic(code, message, value_span(layer, path), label, help_text, note, layer.name)
+    note = _schema_note(error, dotted([key for key in path if isinstance(key, str)]))
+    return Diagnostic(code, message, value_span(layer, path), notes=note, file=layer.name)
 
 
 def _schema_note(error: ValidationError, key: str) -> tuple[str, ...]:
@@ -170,10 +185,10 @@ def _name(error: ValidationError) -> str:
 
 def _shown(error: ValidationError) -> str:
     """Return the value as a message shows it: short, and without secrets."""
-    if str(error.instance_path[-1]).endswith(SECRETS):
+    if error.instance_path and str(error.instance_path[-1]).endswith(SECRETS):
         return "this value"
     text = json.dumps(error.instance, ensure_ascii=False)
-    return f"`{text if len(text) <= 60 else text[:57] + '...'}`"
+    return f"`{text if len(text) <= LONGEST else text[:LONGEST] + '...'}`"
 
 
 def _listed(values: list[Any]) -> str:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from silogen_docs.bundle import ROOT, SCHEMA_DIR, editor_form, load_bundle, validation_form
 from silogen_docs.models import generate_models, generate_package
 from silogen_docs.reference import reference_pages
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 CONFIG = Path("generated/silogen_config")
 
@@ -32,7 +35,9 @@ def _bundles() -> dict[Path, str]:
 
 def _targets() -> dict[Path, str]:
     """Return each target as the compiler reads it: arguments and defaults, without types."""
-    targets = [json.loads(path.read_text("utf-8")) for path in sorted((SCHEMA_DIR / "targets").glob("*.json"))]
+    targets = [
+        json.loads(path.read_text("utf-8")) for path in sorted((SCHEMA_DIR / "targets").glob("*.json"))
+    ]
     for target in targets:
         for name, arguments in target["classes"].items():
             target["classes"][name] = {key: spec.get("default") for key, spec in arguments.items()}

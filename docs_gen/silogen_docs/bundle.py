@@ -133,7 +133,9 @@ def _editor_keyword(key: str, value: Any, objects: set[str]) -> Any:
 
 def _markdown(node: Schema) -> str:
     facts = [f"Type: `{kind}`" for kind in [type_words(node)] if kind]
-    facts += [f"Values: {', '.join(f'`{json.dumps(value)}`' for value in node['enum'])}"] if "enum" in node else []
+    facts += (
+        [f"Values: {', '.join(f'`{json.dumps(value)}`' for value in node['enum'])}"] if "enum" in node else []
+    )
     scalar = "default" in node and not isinstance(node["default"], dict)
     facts += [f"Default: `{json.dumps(node['default'])}`"] if scalar else []
     return "\n\n".join([node["description"], *facts])

@@ -10,14 +10,34 @@ from pathlib import Path
 
 from silogen_docs.bundle import Schema, load_bundle
 
-FLAGS = """
---input-file-type jsonschema --schema-version 2020-12 --output-model-type pydantic_v2.BaseModel
---target-python-version 3.11 --use-annotated --field-constraints --strict-nullable
---use-typed-nullable-map-values --use-typed-map-values-beside-other-types --use-default-kwarg
---enum-field-as-literal all --use-schema-description --use-title-as-name --use-double-quotes
---disable-timestamp --collapse-root-models --formatters ruff-check ruff-format --strict-refs
---no-allow-remote-refs
-""".split()
+FLAGS = [
+    "--input-file-type",
+    "jsonschema",
+    "--schema-version",
+    "2020-12",
+    "--output-model-type",
+    "pydantic_v2.BaseModel",
+    "--target-python-version",
+    "3.11",
+    "--use-annotated",
+    "--field-constraints",
+    "--strict-nullable",
+    "--use-typed-nullable-map-values",
+    "--use-typed-map-values-beside-other-types",
+    "--use-default-kwarg",
+    "--enum-field-as-literal",
+    "all",
+    "--use-schema-description",
+    "--use-title-as-name",
+    "--use-double-quotes",
+    "--disable-timestamp",
+    "--collapse-root-models",
+    "--formatters",
+    "ruff-check",
+    "ruff-format",
+    "--strict-refs",
+    "--no-allow-remote-refs",
+]
 
 HEADER = "# Generated from schema/*.schema.json by `make generate`. Do not edit.\n"
 

@@ -42,7 +42,9 @@ def reference_pages() -> dict[Path, str]:
     )
     schemas = {name: json.loads((SCHEMA_DIR / f"{name}.schema.json").read_text("utf-8")) for name in TITLES}
     page, index = environment.get_template("page.md.j2"), environment.get_template("index.md.j2")
-    pages = {PAGES / f"{name}.md": page.render(title=TITLES[name], defs=_defs(schemas[name])) for name in TITLES}
+    pages = {
+        PAGES / f"{name}.md": page.render(title=TITLES[name], defs=_defs(schemas[name])) for name in TITLES
+    }
     contents = [(name, title, list(schemas[name]["$defs"])) for name, title in TITLES.items()]
     return {PAGES / "index.md": index.render(pages=contents), **pages}
 
@@ -97,7 +99,9 @@ def _values(node: Schema) -> str:
         pairs = node["discriminator"]["mapping"].items()
         return ", ".join(f"`{tag}`: {_link(ref)}" for tag, ref in pairs)
     items = [f"items: {_type(node['items'])}"] if node.get("items") else []
-    pattern = [f"matches `{branch['pattern']}`" for branch in [node, *node.get("anyOf", [])] if "pattern" in branch]
+    pattern = [
+        f"matches `{branch['pattern']}`" for branch in [node, *node.get("anyOf", [])] if "pattern" in branch
+    ]
     return ", ".join([*items, *_range(node), *pattern])
 
 

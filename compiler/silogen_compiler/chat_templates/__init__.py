@@ -23,7 +23,12 @@ def chat_template(name: str) -> dict[str, Any]:
     """Return the `chat_template` section of a resolved config for the template `name`."""
     added_tokens, assistant_end = TOKENS[name]
     text = None if name == "keep-original" else _text(name)
-    return {"name": name, "template": text, "added_tokens": list(added_tokens), "assistant_end": assistant_end}
+    return {
+        "name": name,
+        "template": text,
+        "added_tokens": list(added_tokens),
+        "assistant_end": assistant_end,
+    }
 
 
 def _text(name: str) -> str:

@@ -77,7 +77,9 @@ def _read(name: str) -> bytes:
             return file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        help_text = "Give a file; a folder cannot be compiled." if isinstance(error, IsADirectoryError) else ""
+        help_text = (
+            "Give a file; a folder cannot be compiled." if isinstance(error, IsADirectoryError) else ""
+        )
         raise Refused(
             Diagnostic("SG101", f"cannot read `{name}`: {reason.lower()}", help=help_text, file=name)
         ) from None
@@ -105,7 +107,9 @@ def _not_a_mapping(name: str, text: str, data: Any) -> Diagnostic:
     else:
         message = f"the config must be a mapping of sections, not {describe(data)}"
     start = "Start from examples/, or write the six required sections: data_conf, training_args, "
-    return Diagnostic("SG106", message, help=start + "batchsize_conf, peft_conf, run_conf, sft_args.", file=name)
+    return Diagnostic(
+        "SG106", message, help=start + "batchsize_conf, peft_conf, run_conf, sft_args.", file=name
+    )
 
 
 def describe(value: Any) -> str:

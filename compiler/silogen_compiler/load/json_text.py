@@ -62,6 +62,7 @@ class _Reader:
         if word and word[0] in WORDS:
             return WORDS[word[0]], word.end()
         self.refuse("SG103", "not valid JSON: a value is missing here", at)
+        return None
 
     def string(self, at: int) -> tuple[str, int]:
         try:
@@ -98,7 +99,8 @@ class _Reader:
             key, end = self.string(at)
             here, key_span = (*path, key), self.span(at, end)
             if key in data:
-                self.refuse("SG104", f"the key `{key}` stands twice", at)
+                first = self.marks[here].value.line
+                self.refuse("SG104", f"the key `{key}` stands twice; first on line {first}", at)
             colon = self.space(end)
             if self.text[colon : colon + 1] != ":":
                 self.refuse("SG103", "not valid JSON: a colon is missing here", colon)

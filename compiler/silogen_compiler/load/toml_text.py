@@ -10,11 +10,13 @@ import importlib.util
 import re
 from datetime import date, datetime, time
 from math import isfinite
-from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from silogen_compiler.diagnostics import Diagnostic, Refused, Span
 from silogen_compiler.load import MAX_DEPTH, Mark, Path, Tree
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)")
 
@@ -82,19 +84,19 @@ def _record_positions(parser: ModuleType, found: list[tuple[Path, int, int]]) ->
 
 
 def _marks(name: str, text: str, found: list[tuple[Path, int, int]]) -> dict[Path, Mark]:
+    """Return the marks of what was found, in the order of the text."""
     marks: dict[Path, Mark] = {}
+    row, counted = 1, 0
     for path, start, end in found:
+        row, counted = row + text.count("\n", counted, start), start
         line = text[start:end].split("\n", 1)[0].rstrip()
-        row = text.count("\n", 0, start) + 1
         column = start - text.rfind("\n", 0, start)
         whole = Span(name, row, column, column + len(line))
-        key, equals, value = line.partition("=")
-        if not equals or line.startswith("["):
-            marks[path] = Mark(whole, whole)
-            continue
-        at = column + len(key) + 1 + len(value) - len(value.lstrip())
+        key, _, value = line.partition("=")
         key_span = Span(name, row, column, column + len(key.rstrip()))
-        marks[path] = Mark(key_span, Span(name, row, at, column + len(line)))
+        at = column + len(line) - len(value.lstrip())
+        is_header = line.startswith("[")
+        marks[path] = Mark(whole, whole) if is_header else Mark(key_span, Span(name, row, at, column + len(line)))
     return marks
 
 
@@ -108,7 +110,9 @@ def _plain(value: Any, path: Path, marks: dict[Path, Mark], name: str) -> Any:
         return [_plain(item, (*path, index), marks, name) for index, item in enumerate(value)]
     if isinstance(value, float) and not isfinite(value):
         mark = marks.get(path)
-        raise Refused(Diagnostic("SG111", f"`{value}` is not a finite number", mark and mark.value, file=name))
+        raise Refused(
+            Diagnostic("SG111", f"`{value}` is not a finite number", mark and mark.value, file=name)
+        )
     return value.isoformat() if isinstance(value, (date, datetime, time)) else value
 
 

@@ -11,7 +11,6 @@ from yaml.events import (
     DocumentStartEvent,
     Event,
     MappingEndEvent,
-    MappingStartEvent,
     ScalarEvent,
     SequenceEndEvent,
     SequenceStartEvent,
@@ -24,7 +23,7 @@ from silogen_compiler.load import MAX_ALIASED, MAX_DEPTH, Mark, Path, Tree
 try:
     from yaml import CLoader as Parser
 except ImportError:  # a PyYAML without libyaml: slower, same events
-    from yaml import Loader as Parser  # type: ignore[assignment]
+    from yaml import Loader as Parser
 
 WORDS = {
     **dict.fromkeys(["", "~", "null", "Null", "NULL"], None),
@@ -80,7 +79,8 @@ class _Reader:
             return self.alias(path, event)
         span = self.span(event)
         if event.tag is not None and event.tag != "!" and event.tag not in TAGS:
-            self.refuse("SG110", f"unknown tag `{event.tag}`", event, "remove the tag")
+            tag = event.tag.replace("tag:yaml.org,2002:", "!!")
+            self.refuse("SG110", f"unknown tag `{tag}`", event, "remove the tag")
         if len(path) > MAX_DEPTH:
             self.refuse("SG108", f"nested deeper than {MAX_DEPTH} levels", event, "flatten this")
         if event.anchor is None:
@@ -104,7 +104,7 @@ class _Reader:
 
     def scalar(self, event: ScalarEvent) -> Any:
         text: str = event.value
-        if event.tag == STR_TAG or event.tag == "!" or not event.implicit[0]:
+        if event.tag in (STR_TAG, "!") or not event.implicit[0]:
             return text
         if text in WORDS:
             return WORDS[text]
@@ -184,7 +184,7 @@ class _Reader:
         data, span, below = self.anchors[event.anchor]
         self.aliased += len(below) + 1
         if self.aliased > MAX_ALIASED:
-            self.refuse("SG105", f"aliases expand to more than {MAX_ALIASED:,} values", event, "write less")
+            self.refuse("SG105", f"aliases expand to more than {MAX_ALIASED:,} values", event, "use fewer aliases")
         if any(len(path) + len(at) > MAX_DEPTH for at in below):
             self.refuse("SG108", f"nested deeper than {MAX_DEPTH} levels", event, "flatten this")
         self.marks |= {path + at: mark for at, mark in below.items()}

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 from unicodedata import east_asian_width
 
-from silogen_compiler.diagnostics import Diagnostic, Span
+if TYPE_CHECKING:
+    from silogen_compiler.diagnostics import Diagnostic, Span
 
 WIDTH = 100
 COLORS = {"error": "1;31", "warning": "1;33", "frame": "1;34", "bold": "1"}
 
 # What may hold a secret in a source line: the value of a token key, and the credentials in a URI.
 SECRETS = (
-    (re.compile(r"(?i)(\w*token[\"']?\s*[:=]\s*)(?!null\b|\$\{)([\"']?)[^\s\"',}#]+\2"), r"\1***"),
-    (re.compile(r"(://)[^/@\s]+(?=@)"), r"\1***"),
+    re.compile(r"(?i)(?<=token)[\"']?\s*[:=]\s*[\"']?(?!null\b|\$\{)(?P<secret>[^\s\"',}#]+)"),
+    re.compile(r"://(?P<secret>[^/@\s]+)@"),
 )
 
 
@@ -48,27 +50,25 @@ def _note(text: str, gutter: int, *, color: bool) -> str:
 def _snippet(span: Span, row: str, diagnostic: Diagnostic, gutter: int, *, color: bool) -> list[str]:
     bar = _paint("|", "frame", color=color)
     number = _paint(str(span.line).rjust(gutter), "frame", color=color)
-    before, marked, after = _cut(row, span)
-    carets = "^" * max(_columns(marked), 1)
+    before, marked, after = _cut(_redact(_clean(row.rstrip("\r"))), span)
     label = f" {_clean(diagnostic.label)}" if diagnostic.label else ""
-    pointer = _paint(carets + label, diagnostic.severity, color=color)
-    source = _redact(before + marked + after)
-    shift = 0 if source.startswith(before) else _columns(before) - len(source.partition(marked)[0])
+    pointer = _paint("^" * max(_columns(marked), 1) + label, diagnostic.severity, color=color)
     return [
         f"{' ' * gutter} {bar}",
-        f"{number} {bar} {source}".rstrip(),
-        f"{' ' * gutter} {bar} {' ' * (_columns(before) - shift)}{pointer}",
+        f"{number} {bar} {before}{marked}{after}".rstrip(),
+        f"{' ' * gutter} {bar} {' ' * _columns(before)}{pointer}",
     ]
 
 
 def _cut(row: str, span: Span) -> tuple[str, str, str]:
     """Return what stands before, in and behind the span, shortened to a window around it."""
-    row = _clean(row.rstrip("\r"))
     start, end = span.column - 1, max(span.end - 1, span.column)
     before, marked, after = row[:start].ljust(start), row[start:end], row[end:]
-    room = max(WIDTH - len(marked), 40)
-    if len(marked) > WIDTH:
-        marked = marked[: WIDTH - 3] + "..."
+    if len(row) <= WIDTH:
+        return before, marked, after
+    if len(marked) > WIDTH // 2:
+        marked = marked[: WIDTH // 2] + "..."
+    room = WIDTH - len(marked)
     if len(before) > room // 2:
         before = "..." + before[-(room // 2 - 3) :]
     if len(after) > room - len(before):
@@ -78,13 +78,19 @@ def _cut(row: str, span: Span) -> tuple[str, str, str]:
 
 def _clean(text: str) -> str:
     """Return text without what could move a terminal's cursor."""
-    return "".join(char if char.isprintable() else " " if char in "\t\n" else "\N{REPLACEMENT CHARACTER}" for char in text)
+    return "".join(
+        char if char.isprintable() else " " if char in "\t\n" else "\N{REPLACEMENT CHARACTER}"
+        for char in text
+    )
 
 
-def _redact(text: str) -> str:
-    for pattern, replacement in SECRETS:
-        text = pattern.sub(replacement, text)
-    return text
+def _redact(row: str) -> str:
+    """Return a source line with stars in place of secrets."""
+    for pattern in SECRETS:
+        for match in pattern.finditer(row):
+            start, end = match.span("secret")
+            row = row[:start] + "*" * (end - start) + row[end:]
+    return row
 
 
 def _columns(text: str) -> int:

@@ -1,0 +1,83 @@
+"""`silogen train`: compiles a config, or reads a resolved one, and trains it."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+from silogen_compiler.cli import EXIT_ERRORS, EXIT_FAILED, report_findings, run
+from silogen_compiler.diagnostics import Diagnostic, Refused
+from silogen_compiler.emit import digest
+from silogen_compiler.load import Layer, load_text, read_source
+from silogen_compiler.lower import API_VERSION
+from silogen_compiler.pipeline import Compiled, compile_text
+
+if TYPE_CHECKING:
+    from silogen_runtime.train import Outcome
+
+
+@click.command("train")
+@click.argument("config")
+def train_command(config: str) -> None:
+    """Train CONFIG: a config, which is compiled first, or a resolved config, which is run as it is."""
+    compiled = read_config(config)
+    report_findings(compiled.diagnostics, compiled.sources)
+    if compiled.resolved is None:
+        raise SystemExit(EXIT_ERRORS)
+    outcome = _train(compiled.resolved)
+    click.echo(_closing(outcome), err=True)
+
+
+def read_config(name: str) -> Compiled:
+    """Return what the file `name` compiles to for the processes of this launch, or what it holds resolved."""
+    try:
+        text = read_source(name)
+        layer = load_text(name, text)
+    except Refused as refused:
+        return Compiled(None, {}, list(refused.diagnostics), {})
+    if layer.data.get("apiVersion") == API_VERSION:
+        return _as_it_is(layer)
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    return compile_text(name, text, world_size=world_size, environment=os.environ)
+
+
+def _as_it_is(layer: Layer) -> Compiled:
+    """Return a resolved config, refused where it is not what `silogen compile` wrote."""
+    sources = {layer.name: layer.text}
+    written = layer.data.get("digest")
+    if written == digest(layer.data):
+        return Compiled(layer.data, {}, [], sources)
+    mark = layer.marks.get(("digest",))
+    message = "the resolved config is not what its digest says: it was changed after it was compiled"
+    label = "change the config that it came from, and compile again"
+    finding = Diagnostic("SG722", message, mark and mark.value, label, file=layer.name)
+    return Compiled(None, {}, [finding], sources)
+
+
+def _train(resolved: dict[str, Any]) -> Outcome:
+    from rich.console import Console  # noqa: PLC0415 - a mistake in the config is told before torch is loaded
+
+    console = Console(stderr=True)
+    with console.status("Loading PyTorch and transformers"):
+        from silogen_runtime.train import train  # noqa: PLC0415
+
+    try:
+        return train(resolved, console=console)
+    except Refused as refused:
+        report_findings(list(refused.diagnostics), {})
+        raise SystemExit(EXIT_FAILED) from None
+
+
+def _closing(outcome: Outcome) -> str:
+    losses = [
+        f"{name} {loss:.4f}"
+        for name, loss in (("loss", outcome.training_loss), ("validation loss", outcome.validation_loss))
+        if loss is not None
+    ]
+    return f"Trained {outcome.steps} steps{', ' if losses else ''}{', '.join(losses)}. Saved {outcome.final_checkpoint}"
+
+
+def main() -> NoReturn:
+    """Run `silogen train` as `silogen-train`."""
+    run(train_command, "silogen-train")
