@@ -10,7 +10,9 @@ ROOT = Path(__file__).parents[1]
 
 
 def pytest_addoption(parser):
-    parser.addoption("--update-cases", action="store_true", help="write what the cases print as expected output")
+    parser.addoption(
+        "--update-cases", action="store_true", help="write what the cases print as expected output"
+    )
 
 
 @pytest.fixture(scope="session")

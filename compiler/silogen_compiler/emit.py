@@ -59,7 +59,7 @@ def _yaml_lines(node: dict[str, Any], path: Path, depth: int, origins: dict[Path
         elif here not in origins and value and isinstance(value, list):
             yield start
             for index, item in enumerate(value):
-                first = (next(iter(item)),) if isinstance(item, dict) else ()
+                first = tuple(item)[:1] if isinstance(item, dict) else ()
                 yield f"{indent}  - {as_yaml(item)}{_comment(origins, (*here, index, *first))}"
         elif isinstance(value, str) and _fits_block(value):
             yield f"{start} |{'' if value[-1] == NEWLINE else '-'}{_comment(origins, here)}"
@@ -83,7 +83,7 @@ def as_yaml(value: Any) -> str:
     """Return a value on one line, in a form that YAML 1.1 and 1.2 readers take alike."""
     if isinstance(value, str):
         plain = PLAIN.match(value) and value.lower() not in WORDS
-        return value if plain else json.dumps(value, ensure_ascii=False)
+        return value if plain else _quote(value)
     if isinstance(value, float):
         mantissa, e, exponent = repr(value).partition("e")
         point = "" if "." in mantissa or not e else ".0"
@@ -93,3 +93,9 @@ def as_yaml(value: Any) -> str:
     if isinstance(value, dict):
         return f"{{{', '.join(f'{as_yaml(key)}: {as_yaml(item)}' for key, item in value.items())}}}"
     return json.dumps(value)
+
+
+def _quote(text: str) -> str:
+    """Return text in double quotes, with what is not printable escaped."""
+    quoted = json.dumps(text, ensure_ascii=False)
+    return "".join(char if char.isprintable() else f"\\U{ord(char):08X}" for char in quoted)

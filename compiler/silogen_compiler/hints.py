@@ -78,7 +78,7 @@ class Hint(NamedTuple):
 
 def suggest_key(name: str, section: str, node: Schema) -> Hint:
     """Return a hint for the unknown key `name` of `section`, whose schema is `node`."""
-    here = [key for key, spec in node.get("properties", {}).items() if not spec.get("deprecated")]
+    here = list(node.get("properties", {}))
     if section == "training_args" and name in DERIVED:
         return Hint(f"silogen derives it; set `{DERIVED[name]}`", DERIVED[name])
     if near := _near(name, here, 0.75):

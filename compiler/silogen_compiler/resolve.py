@@ -262,7 +262,7 @@ def report_to(values: Values) -> None:
     listed = [name for name in names if name != "none"]
     if values["tracking"] is not None and not {"mlflow", "all"} & set(listed):
         values.set("training_args.report_to", [*listed, "mlflow"], "tracking is set")
-    elif names != ["none"] and not listed:
+    elif not listed and values["training_args.report_to"] != "none":
         values.set("training_args.report_to", "none", "nothing to report to")
 
 

@@ -69,6 +69,8 @@ class _Reader:
             text, end = scanstring(self.text, at + 1, True)  # noqa: FBT003 - strict; it takes no keyword
         except json.JSONDecodeError as error:
             self.refuse("SG103", f"not valid JSON: {error.msg.lower()}", min(error.pos, len(self.text) - 1))
+        if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
+            self.refuse("SG103", "not valid JSON: half a surrogate pair is no character", at)
         return text, end
 
     def number(self, match: re.Match[str]) -> int | float:

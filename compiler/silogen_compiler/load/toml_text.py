@@ -96,7 +96,9 @@ def _marks(name: str, text: str, found: list[tuple[Path, int, int]]) -> dict[Pat
         key_span = Span(name, row, column, column + len(key.rstrip()))
         at = column + len(line) - len(value.lstrip())
         is_header = line.startswith("[")
-        marks[path] = Mark(whole, whole) if is_header else Mark(key_span, Span(name, row, at, column + len(line)))
+        marks[path] = (
+            Mark(whole, whole) if is_header else Mark(key_span, Span(name, row, at, column + len(line)))
+        )
     return marks
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from bisect import bisect_right
 from math import isfinite
 from typing import Any, NoReturn
 
@@ -56,7 +58,8 @@ class _Reader:
 
     def __init__(self, name: str, text: str) -> None:
         self.name = name
-        self.lines = text.split("\n")
+        self.text = text
+        self.line_starts = [0, *(match.end() for match in re.finditer("\n", text))]
         self.next = Parser(text).get_event
         self.marks: dict[Path, Mark] = {}
         self.anchors: dict[str, tuple[Any, Span, dict[Path, Mark]]] = {}
@@ -184,7 +187,9 @@ class _Reader:
         data, span, below = self.anchors[event.anchor]
         self.aliased += len(below) + 1
         if self.aliased > MAX_ALIASED:
-            self.refuse("SG105", f"aliases expand to more than {MAX_ALIASED:,} values", event, "use fewer aliases")
+            self.refuse(
+                "SG105", f"aliases expand to more than {MAX_ALIASED:,} values", event, "use fewer aliases"
+            )
         if any(len(path) + len(at) > MAX_DEPTH for at in below):
             self.refuse("SG108", f"nested deeper than {MAX_DEPTH} levels", event, "flatten this")
         self.marks |= {path + at: mark for at, mark in below.items()}
@@ -192,11 +197,23 @@ class _Reader:
 
     def span(self, event: Event) -> Span:
         """Return the place of a scalar on its first line; of a mapping or list only where it starts."""
-        start, end = event.start_mark, event.end_mark
-        stop = start.column
+        start, end = event.start_mark.index, event.start_mark.index
         if isinstance(event, (ScalarEvent, AliasEvent)):
-            stop = end.column if end.line == start.line else len(self.lines[start.line].rstrip())
-        return Span(self.name, start.line + 1, start.column + 1, stop + 1)
+            end = event.end_mark.index
+        return self.place(start, end)
+
+    def place(self, start: int, end: int) -> Span:
+        """Return the place of text[start:end], up to the end of its first line.
+
+        The parser's own line numbers count more characters as line breaks than editors do.
+        """
+        line = bisect_right(self.line_starts, start)
+        first = self.line_starts[line - 1]
+        stop = min(end, first + len(self.text[first : self.line_end(line)].rstrip()))
+        return Span(self.name, line, start - first + 1, max(stop, start) - first + 1)
+
+    def line_end(self, line: int) -> int:
+        return self.line_starts[line] if line < len(self.line_starts) else len(self.text)
 
     def refuse(self, code: str, message: str, event: Event, label: str) -> NoReturn:
         raise Refused(Diagnostic(code, message, self.span(event), label))
@@ -207,10 +224,8 @@ class _Reader:
         if mark is None:
             position = getattr(error, "position", 0)
             return Diagnostic("SG103", f"not valid YAML: {problem} (character {position})", file=self.name)
-        line, column = mark.line, mark.column
-        if "start any token" in problem and self.lines[line][column : column + 1] == "\t":
-            return Diagnostic("SG103", "a tab is used for indentation", self._at(line, column), "use spaces")
-        return Diagnostic("SG103", f"not valid YAML: {problem}", self._at(line, column))
-
-    def _at(self, line: int, column: int) -> Span:
-        return Span(self.name, line + 1, column + 1, column + 2)
+        at = min(mark.index, len(self.text.rstrip()))
+        place = self.place(at, at + 1)
+        if "start any token" in problem and self.text[at : at + 1] == "\t":
+            return Diagnostic("SG103", "a tab is used for indentation", place, "use spaces")
+        return Diagnostic("SG103", f"not valid YAML: {problem}", place)

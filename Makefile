@@ -1,0 +1,38 @@
+# Each target sets up what it needs in .venv; nothing is installed outside it.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: setup demo test lint generate generate-check docs bench clean
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q $$(grep '^torch==' constraints.txt)
+	$(BIN)/pip install -q -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: $(READY)
+	PATH="$(CURDIR)/$(BIN):$$PATH" examples/first-run/demo.sh
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+generate docs: $(READY)
+	$(BIN)/python -m silogen_docs
+
+generate-check: $(READY)
+	$(BIN)/python -m silogen_docs --check
+
+bench: $(READY)
+	$(BIN)/python benchmarks/compile_speed.py
+
+clean:
+	rm -rf build $(VENV)
