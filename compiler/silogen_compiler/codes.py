@@ -167,6 +167,46 @@ CODES: dict[str, Code] = {
         "epochs beside steps",
         "`max_steps` decides how long the training lasts, so `num_train_epochs` has no effect.",
     ),
+    "SG320": _error(
+        "no such module",
+        "The model has no module, or no layer, that the adapter's argument asks for. peft matches the ends of names, and regular expressions with whole names.",
+    ),
+    "SG321": _warning(
+        "module probably not there",
+        "A name in a list fits no module of the model, and peft passes over it; or the model is not on disk, and its family has no module of this name.",
+    ),
+    "SG322": _error(
+        "quantized already",
+        "The checkpoint is quantized, and `quant_conf` asks for something else. Weights are quantized once.",
+    ),
+    "SG323": _error(
+        "size does not divide",
+        "The adapter cuts the inputs or outputs of a layer into equal blocks, and this size does not divide their number.",
+    ),
+    "SG324": _warning(
+        "size is changed",
+        "The adapter's block size does not divide the number of inputs of a layer. peft takes the nearest size that does.",
+    ),
+    "SG325": _warning(
+        "flash attention in float32",
+        "Flash attention computes in bfloat16 or float16 only. Load the model so, or train in mixed precision.",
+    ),
+    "SG326": _error(
+        "heads too large for flash attention",
+        "Flash attention takes attention heads of at most 256 numbers.",
+    ),
+    "SG327": _warning(
+        "tokens beyond the embeddings",
+        "The tokenizer, or the eos or bos token in the model's config.json, has ids for which the model has no embeddings. They grow to the size of the tokenizer, with new rows that begin at random.",
+    ),
+    "SG328": _error(
+        "quantized embeddings cannot grow",
+        "The tokenizer has ids for which the model has no embeddings, and a quantized model can't get more of them.",
+    ),
+    "SG329": _warning(
+        "sequences longer than the model's",
+        "Training sequences may have more tokens than the model has positions for.",
+    ),
     # SG4xx: migration
     "SG401": _warning(
         "older name",

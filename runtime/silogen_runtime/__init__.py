@@ -1,0 +1,1 @@
+"""Trains a resolved config: data, model and trainer, thin over transformers, trl, peft and datasets."""

@@ -1,0 +1,177 @@
+"""From conversations to tokens and labels, with masks that are exact to the character."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from itertools import takewhile
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from jinja2 import TemplateError
+from silogen_compiler.diagnostics import Diagnostic, Span
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from silogen_runtime.tokenizer import ChatTokenizer, TokenizerType
+
+    Message = dict[str, str]
+    Range = tuple[int, int]
+
+IGNORED = -100  # the label that the loss leaves out
+
+
+class Conversation(NamedTuple):
+    """One line of a data file."""
+
+    messages: list[Message]
+    file: str
+    line: int
+
+    @property
+    def span(self) -> Span:
+        return Span(self.file, self.line, 1, 1)
+
+
+class Rendered(NamedTuple):
+    """A conversation as text, and the ranges of characters that are learned."""
+
+    text: str
+    learned: list[Range]
+
+
+class Encoded(NamedTuple):
+    """A conversation as int32 tokens and labels of one length; a label is its token, or IGNORED."""
+
+    input_ids: NDArray[np.int32]
+    labels: NDArray[np.int32]
+
+
+class UnstableTemplateError(Exception):
+    """A template renders the beginning of a conversation differently when more messages follow."""
+
+
+def encode(
+    chat: ChatTokenizer, conversations: Sequence[Conversation], *, loss_on: str
+) -> tuple[list[Encoded], list[Diagnostic]]:
+    """Return the conversations that could be encoded, in order, and what is wrong with any of them."""
+    rendered: list[Rendered] = []
+    sources: list[Conversation] = []
+    findings: list[Diagnostic] = []
+    for conversation in conversations:
+        result = render(chat, conversation, loss_on=loss_on)
+        if isinstance(result, Diagnostic):
+            findings.append(result)
+        else:
+            rendered.append(result)
+            sources.append(conversation)
+            findings += check_ends(chat, conversation, result) if loss_on == "assistant" else ()
+    encoded = tokenize(chat.tokenizer, rendered, loss_on=loss_on)
+    for source, example in zip(sources, encoded, strict=True):
+        findings += check_bos(chat, source, example)
+    return encoded, findings
+
+
+def render(chat: ChatTokenizer, conversation: Conversation, *, loss_on: str) -> Rendered | Diagnostic:
+    """Return a conversation as the template writes it, or why it can't be."""
+    try:
+        text = _apply_template(chat.tokenizer, conversation.messages)
+        learned = (
+            [(0, len(text))] if loss_on == "all" else _assistant_ranges(chat, conversation.messages, text)
+        )
+    except UnstableTemplateError as error:
+        return Diagnostic("SG606", str(error), conversation.span, help="write another chat_template_name")
+    except (TemplateError, TypeError) as error:
+        return Diagnostic("SG607", f"the chat template refuses this conversation: {error}", conversation.span)
+    return Rendered(text, learned)
+
+
+def tokenize(tokenizer: TokenizerType, rendered: Sequence[Rendered], *, loss_on: str) -> list[Encoded]:
+    """Return tokens and labels. A token is learned where any character of it is."""
+    if not rendered:
+        return []
+    texts = [example.text for example in rendered]
+    if loss_on == "all":
+        ids = [np.array(row, np.int32) for row in tokenizer(texts, add_special_tokens=False).input_ids]
+        return [Encoded(row, row) for row in ids]
+    with _untrimmed_offsets(tokenizer):
+        batch = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True)
+    return [
+        _label(np.array(ids, np.int32), np.array(offsets).reshape(-1, 2), example.learned)
+        for ids, offsets, example in zip(batch.input_ids, batch.offset_mapping, rendered, strict=True)
+    ]
+
+
+def check_bos(chat: ChatTokenizer, source: Conversation, example: Encoded) -> Iterator[Diagnostic]:
+    """Yield a finding where a text begins with several BOS tokens, or with none for a model that uses one."""
+    bos = chat.tokenizer.bos_token_id
+    leading = len(list(takewhile(lambda token: token == bos, example.input_ids)))
+    if leading > 1 or leading < chat.uses_bos:
+        yield Diagnostic(
+            "SG608",
+            f"the text of this conversation begins with {leading} BOS tokens in place of one",
+            source.span,
+            help="mend the chat template, or write another chat_template_name",
+        )
+
+
+def check_ends(chat: ChatTokenizer, source: Conversation, example: Rendered) -> Iterator[Diagnostic]:
+    """Yield a finding for each assistant turn that does not hold its end token exactly once."""
+    for turn, (start, end) in enumerate(example.learned, 1):
+        count = example.text.count(chat.assistant_end, start, end)
+        if count != 1:
+            yield Diagnostic(
+                "SG609",
+                f"assistant turn {turn} holds the end token `{chat.assistant_end}` {count} times, not once",
+                source.span,
+            )
+
+
+def _assistant_ranges(chat: ChatTokenizer, messages: list[Message], text: str) -> list[Range]:
+    """Return the characters of each assistant turn, up to and with its end token."""
+    turns = [i for i, message in enumerate(messages) if message["role"] == "assistant"]
+    ranges = []
+    for turn, i in enumerate(turns, 1):
+        prompt = _apply_template(chat.tokenizer, messages[:i], add_generation_prompt=True)
+        upto = _apply_template(chat.tokenizer, messages[: i + 1])
+        if not (upto.startswith(prompt) and text.startswith(upto)):
+            raise UnstableTemplateError(
+                f"the chat template writes the text up to assistant turn {turn} differently"
+                " when more follows, so what the model learns is not what it is asked later"
+            )
+        last_end = upto.rfind(chat.assistant_end, len(prompt))
+        ranges.append((len(prompt), len(upto) if last_end < 0 else last_end + len(chat.assistant_end)))
+    return ranges
+
+
+def _apply_template(
+    tokenizer: TokenizerType, messages: list[Message], *, add_generation_prompt: bool = False
+) -> str:
+    """Render as a batch of one, since the tokenizer takes no messages only there."""
+    texts = tokenizer.apply_chat_template(
+        [messages], tokenize=False, add_generation_prompt=add_generation_prompt
+    )
+    return str(texts[0])
+
+
+def _label(ids: NDArray[np.int32], offsets: NDArray[np.int64], learned: list[Range]) -> Encoded:
+    supervised = np.zeros(len(ids), bool)
+    for start, end in learned:
+        supervised |= (offsets[:, 0] < end) & (offsets[:, 1] > start)
+    return Encoded(ids, np.where(supervised, ids, np.int32(IGNORED)))
+
+
+@contextmanager
+def _untrimmed_offsets(tokenizer: TokenizerType) -> Iterator[None]:
+    """Have tokens keep the spaces of their ranges, in which a token of indentation has nothing else.
+
+    Byte-level post-processors take them off; where no special tokens are added, post-processors do no more.
+    """
+    backend = tokenizer.backend_tokenizer
+    kept, backend.post_processor = backend.post_processor, None
+    try:
+        yield
+    finally:
+        backend.post_processor = kept

@@ -1,0 +1,57 @@
+"""What a run reads from the process environment, and what it puts there for the libraries."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING, Any
+
+from silogen_compiler.diagnostics import Diagnostic, Refused
+
+if TYPE_CHECKING:
+    from silogen_config import ResolvedConfig, Tracking
+
+REFERENCE = re.compile(r"\$\{env:(\w+)\}")
+
+
+def world_size() -> int:
+    """Return the number of processes that the launcher started."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def is_main_process() -> bool:
+    return os.environ.get("RANK", "0") == "0"
+
+
+def set_environment(config: ResolvedConfig) -> None:
+    """Set the variables that the libraries read in place of an argument."""
+    os.environ.update(config.trainer.environment)
+    if config.tracking:
+        os.environ.update(_mlflow_variables(config.tracking))
+
+
+def fill_references(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Return `kwargs` with the variable's value for each "${env:NAME}". Refused where it is not set."""
+    return {key: _fill(key, value) for key, value in kwargs.items()}
+
+
+def _fill(key: str, value: object) -> object:
+    match = REFERENCE.fullmatch(value) if isinstance(value, str) else None
+    if not match:
+        return value
+    if match[1] not in os.environ:
+        raise Refused(
+            Diagnostic("SG711", f"the environment variable `{match[1]}` for `{key}` is not set"),
+        )
+    return os.environ[match[1]]
+
+
+def _mlflow_variables(tracking: Tracking) -> dict[str, str]:
+    variables = {
+        "MLFLOW_TRACKING_URI": tracking.mlflow_server_uri,
+        "MLFLOW_EXPERIMENT_NAME": tracking.experiment_name,
+        "MLFLOW_RUN_ID": tracking.run_id,
+        "HF_MLFLOW_LOG_ARTIFACTS": tracking.hf_mlflow_log_artifacts,
+        "MLFLOW_LOGGING_LEVEL": os.environ.get("MLFLOW_LOGGING_LEVEL", "WARNING"),
+    }
+    return {name: value for name, value in variables.items() if value is not None}

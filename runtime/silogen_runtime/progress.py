@@ -1,0 +1,108 @@
+"""What a run shows and records while it trains: a progress line, and metrics.jsonl."""
+
+# ruff: noqa: ARG002 - the trainer calls its callbacks with more than they need
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from typing import TYPE_CHECKING, Any
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from transformers import TrainerCallback
+
+from silogen_runtime.environment import is_main_process
+from silogen_runtime.files import write_text
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rich.console import Console
+    from transformers import TrainerControl, TrainerState, TrainingArguments
+
+Metrics = dict[str, Any]
+
+
+class MetricsFile(TrainerCallback):
+    """Appends one JSON object for each log event of the trainer to metrics.jsonl.
+
+    A resumed run keeps the lines up to the checkpoint's step and drops the later ones, which it writes again.
+    """
+
+    def __init__(self, path: Path, resumed_step: int) -> None:
+        self.path = path
+        self.last = (0.0, 0.0)  # seconds, tokens
+        if is_main_process():
+            kept = read_metrics(path, upto=resumed_step)
+            write_text(path, "".join(f"{json.dumps(line)}\n" for line in kept))
+
+    def on_train_begin(self, *_: object, **__: object) -> None:
+        self.last = (time.monotonic(), 0.0)
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        logs: Metrics = kwargs["logs"]
+        if "num_tokens" in logs:
+            logs["tokens_per_second"] = round(self._tokens_per_second(logs["num_tokens"]), 1)
+        if is_main_process():
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"step": state.global_step, **logs}) + "\n")
+
+    def _tokens_per_second(self, tokens: float) -> float:
+        """Return the speed since the last log event; `tokens` counts from the start of this process."""
+        (before, tokens_before), self.last = self.last, (time.monotonic(), tokens)
+        return (tokens - tokens_before) / max(self.last[0] - before, 1e-9)
+
+
+class ProgressLine(TrainerCallback):
+    """A bar on a terminal, a line for each log event elsewhere."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.bar = Progress(
+            TextColumn("step"),
+            MofNCompleteColumn(),
+            BarColumn(),
+            TextColumn("{task.fields[metrics]}"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self.task = self.bar.add_task("step", total=None, metrics="")
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
+    ) -> None:
+        self.bar.update(self.task, total=state.max_steps, completed=state.global_step)
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
+    ) -> None:
+        self.bar.update(self.task, completed=state.global_step)
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        logs: Metrics = kwargs["logs"]
+        if "loss" in logs:
+            line = f"loss {logs['loss']:.4f}"
+            if "tokens_per_second" in logs:
+                line += f"  {logs['tokens_per_second']:,.0f} tokens/s"
+            self.bar.update(self.task, metrics=line)
+        elif "eval_loss" in logs:
+            line = f"validation loss {logs['eval_loss']:.4f}"
+        else:
+            return
+        if "eval_loss" in logs or not self.console.is_terminal:
+            self.console.print(f"step {state.global_step}/{state.max_steps}  {line}", highlight=False)
+
+
+def read_metrics(path: Path, upto: float = math.inf) -> list[Metrics]:
+    """Return the lines of a metrics file up to step `upto`; a last line that was cut off is left out."""
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    metrics = [json.loads(line) for line in lines if line.endswith("\n")]
+    return [line for line in metrics if line["step"] <= upto]

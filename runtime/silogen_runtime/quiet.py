@@ -1,0 +1,55 @@
+"""Keeps the libraries' own talk off the screen of a run."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import datasets
+from transformers.utils import logging as transformers_logging
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# Warnings about what the runtime does on purpose, or that a person can do nothing about.
+KNOWN_WARNINGS = (
+    r"`\w+` is deprecated and will be removed in v6",  # peft and trl call transformers by older names
+)
+
+
+@contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """Let through errors only, and no bars; everything is as it was when the block ends."""
+    verbosity = transformers_logging.get_verbosity()
+    bars = transformers_logging.is_progress_bar_enabled(), not datasets.are_progress_bars_disabled()
+    transformers_logging.set_verbosity(logging.ERROR)
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    datasets.disable_progress_bars()
+    try:
+        with (
+            warnings.catch_warnings(),
+            _log_level(logging.ERROR, "bitsandbytes", "alembic", "mlflow", "peft"),
+        ):
+            for message in KNOWN_WARNINGS:
+                warnings.filterwarnings("ignore", message)
+            yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if bars[0]:
+            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+        if bars[1]:
+            datasets.enable_progress_bars()
+
+
+@contextmanager
+def _log_level(level: int, *names: str) -> Iterator[None]:
+    loggers = {logging.getLogger(name): logging.getLogger(name).level for name in names}
+    for logger in loggers:
+        logger.setLevel(level)
+    try:
+        yield
+    finally:
+        for logger, kept in loggers.items():
+            logger.setLevel(kept)

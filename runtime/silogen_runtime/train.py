@@ -1,0 +1,127 @@
+"""The story of a run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from pydantic import ValidationError
+from rich.console import Console
+from silogen_compiler.diagnostics import Diagnostic, Refused, has_errors
+from silogen_config import ResolvedConfig
+
+from silogen_runtime.checkpoints import choose_start, step_of
+from silogen_runtime.data import load_data
+from silogen_runtime.environment import is_main_process, set_environment
+from silogen_runtime.failures import explain_failures
+from silogen_runtime.files import new_folder, write_text
+from silogen_runtime.machine import check_machine
+from silogen_runtime.model import load_model
+from silogen_runtime.progress import MetricsFile, ProgressLine, read_metrics
+from silogen_runtime.quiet import quiet_libraries
+from silogen_runtime.report import draw_loss
+from silogen_runtime.summary import show_findings, show_summary
+from silogen_runtime.tokenizer import for_inference, load_tokenizer
+from silogen_runtime.trainer import build_args, build_trainer, make_plan, refuse_lost_weights
+
+if TYPE_CHECKING:
+    import trl
+
+    from silogen_runtime.tokenizer import ChatTokenizer
+    from silogen_runtime.trainer import Plan
+
+
+class Outcome(NamedTuple):
+    """What a finished run leaves behind; a loss is None where none was logged."""
+
+    steps: int
+    training_loss: float | None
+    validation_loss: float | None
+    final_checkpoint: Path
+    warnings: list[Diagnostic]
+
+
+def train(resolved: dict[str, Any], *, console: Console) -> Outcome:
+    """Run a resolved config to its end. Refused where the config, the data or the machine don't allow it."""
+    config = parse(resolved)
+    console = console if is_main_process() else Console(quiet=True)
+    output_dir = Path(config.trainer.args["output_dir"])
+    with quiet_libraries(), explain_failures():
+        start = choose_start(config)
+        warnings = refuse_or_return([*check_machine(config), *start.diagnostics])
+        set_environment(config)
+        if config.run.determinism == "half":
+            torch.use_deterministic_algorithms(mode=True, warn_only=True)
+
+        chat = load_tokenizer(config)
+        with console.status("Reading and tokenizing the data"):
+            data = load_data(config.data, chat)
+        args = build_args(config)
+        with console.status("Loading the model"):
+            loaded = load_model(config, args, chat)
+
+        progress = ProgressLine(console)
+        metrics = MetricsFile(output_dir / "metrics.jsonl", step_of(start.checkpoint))
+        trainer = build_trainer(config, args, loaded, chat, data, [metrics, progress])
+        show_findings(console, [*warnings, *data.diagnostics])
+        plan = make_plan(trainer, step_of(start.checkpoint))
+        show_summary(console, data, plan)
+        if is_main_process():
+            write_text(output_dir / "resolved.json", json.dumps(resolved, indent=2) + "\n")
+
+        with progress.bar:
+            run_steps(trainer, plan, start.checkpoint)
+        refuse_lost_weights(trainer.model)
+        final = output_dir / config.run.final_checkpoint_name
+        if is_main_process():
+            save_final(trainer, chat, final)
+            draw_loss(read_metrics(metrics.path), output_dir / "loss.png")
+        return Outcome(
+            steps=trainer.state.global_step,
+            training_loss=last_logged(trainer, "loss"),
+            validation_loss=last_logged(trainer, "eval_loss"),
+            final_checkpoint=final,
+            warnings=[*warnings, *data.diagnostics],
+        )
+
+
+def parse(resolved: dict[str, Any]) -> ResolvedConfig:
+    """Check a resolved config against its schema."""
+    try:
+        return ResolvedConfig.model_validate(resolved)
+    except ValidationError as error:
+        places = (".".join(map(str, details["loc"])) + ": " + details["msg"] for details in error.errors())
+        raise Refused(
+            *(
+                Diagnostic("SG701", place, help="write resolved configs with `silogen compile`")
+                for place in places
+            )
+        ) from error
+
+
+def refuse_or_return(findings: list[Diagnostic]) -> list[Diagnostic]:
+    """Raise Refused where a finding is an error."""
+    if has_errors(findings):
+        raise Refused(*findings)
+    return findings
+
+
+def run_steps(trainer: trl.SFTTrainer, plan: Plan, checkpoint: Path | None) -> None:
+    """Train from the checkpoint on; from the last one, only take up its weights."""
+    if plan.first_step >= plan.steps:  # the trainer would take one more step
+        trainer.args.max_steps, trainer.args.num_train_epochs = -1, 0
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+
+
+def save_final(trainer: trl.SFTTrainer, chat: ChatTokenizer, folder: Path) -> None:
+    """Save the model, or its adapter, with the tokenizer as inference needs it."""
+    with new_folder(folder) as temporary:
+        trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False).save_pretrained(temporary)
+        for_inference(chat).save_pretrained(temporary)
+
+
+def last_logged(trainer: trl.SFTTrainer, key: str) -> float | None:
+    values = [event[key] for event in trainer.state.log_history if key in event]
+    return values[-1] if values else None

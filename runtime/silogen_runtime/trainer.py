@@ -1,0 +1,156 @@
+"""The trainer of a run: TRL's, with our data, collation and callbacks."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+import trl
+from silogen_compiler.diagnostics import Diagnostic, Refused
+from transformers import DataCollatorForSeq2Seq, PrinterCallback, ProgressCallback
+
+from silogen_runtime.chat import IGNORED
+from silogen_runtime.model import new_tokens_finding
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from silogen_config import ResolvedConfig
+    from transformers import BatchEncoding, PreTrainedModel, TrainerCallback
+
+    from silogen_runtime.data import TrainingData
+    from silogen_runtime.model import LoadedModel
+    from silogen_runtime.tokenizer import ChatTokenizer, TokenizerType
+
+    Batch = BatchEncoding
+    Collator = Callable[[list[dict[str, Any]]], Batch]
+
+
+class Plan(NamedTuple):
+    """The size of a run."""
+
+    steps: int
+    first_step: int
+    processes: int
+    per_device_batch: int
+    accumulation: int
+    trainable_parameters: int
+    total_parameters: int
+    output_dir: str
+
+
+def build_args(config: ResolvedConfig) -> trl.SFTConfig:
+    """Build the trainer's arguments, with the name of a new tracked run."""
+    named = {"run_name": config.tracking.run_name} if config.tracking and config.tracking.run_name else {}
+    return getattr(trl, config.trainer.args_class)(**config.trainer.args | named)
+
+
+def build_trainer(  # noqa: PLR0913, PLR0917 - a trainer is made of these
+    config: ResolvedConfig,
+    args: trl.SFTConfig,
+    loaded: LoadedModel,
+    chat: ChatTokenizer,
+    data: TrainingData,
+    callbacks: list[TrainerCallback],
+) -> trl.SFTTrainer:
+    trainer = getattr(trl, config.trainer.class_)(
+        model=loaded.model,
+        args=args,
+        peft_config=loaded.new_adapter,
+        processing_class=chat.tokenizer,
+        train_dataset=data.train.examples,
+        eval_dataset=data.validation.examples if data.validation else None,
+        data_collator=build_collator(config, args, chat.tokenizer),
+        callbacks=callbacks,
+    )
+    for printing in (PrinterCallback, ProgressCallback):
+        trainer.remove_callback(printing)
+    if config.quantization:
+        cast_trained_weights(trainer.model)
+    refuse_half_precision(trainer.model)
+    refuse_untrained_tokens(trainer.model, chat)
+    return trainer
+
+
+def build_collator(config: ResolvedConfig, args: trl.SFTConfig, tokenizer: TokenizerType) -> Collator | None:
+    """Return what pads a batch; None where TRL lays out examples without padding."""
+    if args.packing or args.padding_free:
+        return None
+    collator = DataCollatorForSeq2Seq(
+        tokenizer, label_pad_token_id=IGNORED, pad_to_multiple_of=args.pad_to_multiple_of
+    )
+    if config.tokenizer.missing_pad_token_strategy == "unk-convert-to-eos":  # noqa: S105
+        return padding_as(collator, tokenizer.eos_token_id)
+    return collator
+
+
+def padding_as(collator: Collator, token_id: int) -> Collator:
+    """Return `collator` with another token in the padded places of the inputs."""
+
+    def collate(examples: list[dict[str, Any]]) -> Batch:
+        batch = collator(examples)
+        batch["input_ids"] = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, token_id)
+        return batch
+
+    return collate
+
+
+def cast_trained_weights(model: torch.nn.Module) -> None:
+    """Train the adapter of a quantized model in float32.
+
+    TRL makes it bfloat16, which PEFT loads back as float32: a resumed run would end in other weights.
+    """
+    for parameter in trained(model):
+        parameter.data = parameter.data.float()
+
+
+def refuse_half_precision(model: torch.nn.Module) -> None:
+    if any(parameter.dtype == torch.float16 for parameter in trained(model)):
+        raise Refused(
+            Diagnostic(
+                "SG703",
+                "weights in float16 can't be trained: their updates are too small for it",
+                help="write `dtype: bfloat16` or `dtype: float32` in model_args; `fp16: true` may stay",
+            ),
+        )
+
+
+def refuse_untrained_tokens(model: PreTrainedModel, chat: ChatTokenizer) -> None:
+    if chat.new_tokens and not trained(model.get_input_embeddings()):
+        raise Refused(new_tokens_finding(chat, "the adapter does not train the embeddings"))
+
+
+def refuse_lost_weights(model: torch.nn.Module) -> None:
+    """Raise Refused where training left weights that are no numbers."""
+    if not all(torch.isfinite(parameter).all() for parameter in trained(model)):
+        raise Refused(
+            Diagnostic(
+                "SG721",
+                "the trained weights are no longer numbers",
+                help="lower learning_rate, or go on from an earlier checkpoint; metrics.jsonl tells which",
+            ),
+        )
+
+
+def trained(model: torch.nn.Module) -> list[torch.nn.Parameter]:
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+
+def make_plan(trainer: trl.SFTTrainer, first_step: int) -> Plan:
+    """Work out the size of the run that `trainer` is about to make."""
+    args = trainer.args
+    whole = math.floor if args.dataloader_drop_last else math.ceil
+    batches = whole(len(trainer.train_dataset) / (args.per_device_train_batch_size * args.world_size))
+    steps_per_epoch = max(math.ceil(batches / args.gradient_accumulation_steps), 1)
+    planned = math.ceil(args.num_train_epochs * steps_per_epoch)
+    return Plan(
+        steps=args.max_steps if args.max_steps > 0 else planned,
+        first_step=first_step,
+        processes=args.world_size,
+        per_device_batch=args.per_device_train_batch_size,
+        accumulation=args.gradient_accumulation_steps,
+        trainable_parameters=sum(parameter.numel() for parameter in trained(trainer.model)),
+        total_parameters=trainer.model.num_parameters(),
+        output_dir=args.output_dir,
+    )

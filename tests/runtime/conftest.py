@@ -1,0 +1,68 @@
+"""Models saved once for all tests, and runs."""
+
+from __future__ import annotations
+
+import io
+from functools import cache
+
+import pytest
+import torch
+from rich.console import Console
+from silogen_config import ResolvedConfig
+from silogen_runtime.tokenizer import load_tokenizer
+from silogen_runtime.train import train
+from tiny import bos_tokenizer, byte_level_tokenizer, resolved_config, save_model
+
+
+def pytest_configure(config):
+    torch.set_num_threads(1)  # models this small are faster on one core
+    # peft asks transformers by an older name; inside a run the runtime keeps this quiet itself
+    config.addinivalue_line(
+        "filterwarnings", "ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"
+    )
+
+
+@pytest.fixture(scope="session")
+def byte_level_model(tmp_path_factory):
+    return save_model(tmp_path_factory.mktemp("byte-level"), byte_level_tokenizer(), spare_rows=8)
+
+
+@pytest.fixture(scope="session")
+def bos_model(tmp_path_factory):
+    return save_model(tmp_path_factory.mktemp("bos"), bos_tokenizer())
+
+
+@pytest.fixture
+def resolve(tmp_path, byte_level_model):
+    """Return resolved_config for a fresh folder, with the byte-level model unless told otherwise."""
+
+    def build(*, model=byte_level_model, **changes):
+        return resolved_config(tmp_path, model=model, **changes)
+
+    return build
+
+
+@pytest.fixture
+def run():
+    """Return a function that trains a resolved config and returns its outcome and what it printed."""
+
+    def start(resolved: dict):
+        screen = io.StringIO()
+        outcome = train(resolved, console=Console(file=screen, width=120))
+        return outcome, screen.getvalue()
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def load_chat(tmp_path_factory, byte_level_model, bos_model):
+    """Return a function that sets a tokenizer up for training; `model` is "byte-level" or "bos"."""
+    models = {"byte-level": byte_level_model, "bos": bos_model}
+    folder = tmp_path_factory.mktemp("chats")
+
+    @cache
+    def load(model: str, template: str):
+        resolved = resolved_config(folder, model=models[model], template=template)
+        return load_tokenizer(ResolvedConfig.model_validate(resolved))
+
+    return load

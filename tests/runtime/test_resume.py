@@ -1,0 +1,174 @@
+"""Resuming: from which checkpoint, and to the same weights."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from silogen_compiler.diagnostics import Refused
+from tiny import LORA, losses
+
+SAVING = {"save_strategy": "steps", "save_steps": 2, "max_steps": 6}
+
+TRAIN = """
+import json, sys
+from rich.console import Console
+from silogen_runtime.train import train
+train(json.loads(sys.stdin.read()), console=Console())
+"""
+
+
+def weights(folder) -> bytes:
+    return b"".join(file.read_bytes() for file in sorted(folder.glob("*.safetensors")))
+
+
+def resume(config: dict, *, how: bool | str) -> dict:
+    return {**config, "run": {**config["run"], "resume_from_checkpoint": how}}
+
+
+def with_args(config: dict, **args) -> dict:
+    return {**config, "trainer": {**config["trainer"], "args": {**config["trainer"]["args"], **args}}}
+
+
+def codes(findings) -> list[str]:
+    return [finding.code for finding in findings]
+
+
+@pytest.mark.parametrize(
+    ("template", "peft", "quantization"),
+    [
+        ("chat-ml", None, None),
+        ("chat-ml", LORA, None),
+        ("keep-original", LORA, {"load_in_4bit": True, "bnb_4bit_compute_dtype": "bfloat16"}),
+        ("keep-original", LORA, {"load_in_8bit": True}),
+    ],
+    ids=["full", "lora-with-new-tokens", "4-bit", "8-bit"],
+)
+def test_a_resumed_run_ends_in_the_same_weights(  # noqa: PLR0913, PLR0917 - fixtures and cases
+    resolve, run, tmp_path, bos_model, template, peft, quantization
+):
+    config = resolve(
+        model=bos_model,
+        template=template,
+        peft=peft,
+        quantization=quantization and {"class": "BitsAndBytesConfig", "kwargs": quantization},
+        args=SAVING,
+    )
+    whole, _ = run(with_args(config, output_dir=str(tmp_path / "whole")))
+    run(with_args(config, max_steps=4))
+    rest, screen = run(resume(config, how=True))
+    assert "6, from 4 on" in screen
+    assert weights(rest.final_checkpoint) == weights(whole.final_checkpoint)
+    assert losses(tmp_path / "out") == losses(tmp_path / "whole")
+
+
+def test_a_killed_run_resumes_to_the_same_weights(resolve, run, tmp_path):
+    config = resolve(peft=LORA, args={"save_strategy": "steps", "save_steps": 7, "max_steps": 60})
+    whole, _ = run(with_args(config, output_dir=str(tmp_path / "whole")))
+
+    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", TRAIN], stdin=subprocess.PIPE, text=True, env=one_thread
+    )
+    process.stdin.write(json.dumps(config))
+    process.stdin.close()
+    metrics = tmp_path / "out" / "metrics.jsonl"
+    while process.poll() is None and not (metrics.exists() and metrics.read_text().count("\n") >= 17):
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert not (tmp_path / "out" / "checkpoint-final").exists()
+
+    rest, screen = run(resume(config, how="auto"))
+    assert "60, from 14 on" in screen or "60, from 21 on" in screen
+    assert weights(rest.final_checkpoint) == weights(whole.final_checkpoint)
+    assert losses(tmp_path / "out") == losses(tmp_path / "whole")
+
+
+def test_false_starts_anew_and_says_what_is_left_over(resolve, run, tmp_path):
+    config = resolve(args=SAVING)
+    first, _ = run(config)
+    again, screen = run(config)
+    assert codes(first.warnings) == []
+    assert codes(again.warnings) == ["SG710"]
+    assert "warning[SG710]" in screen
+    assert len(losses(tmp_path / "out")) == 6
+
+
+def test_true_needs_a_checkpoint(resolve, run):
+    with pytest.raises(Refused, match="SG708: resume_from_checkpoint is true"):
+        run(resume(resolve(), how=True))
+
+
+def test_auto_starts_anew_without_one(resolve, run):
+    outcome, _ = run(resume(resolve(args={"max_steps": 1}), how="auto"))
+    assert outcome.steps == 1
+    assert not outcome.warnings
+
+
+def test_a_path_picks_a_checkpoint(resolve, run, tmp_path):
+    config = resolve(args=SAVING)
+    whole, _ = run(config)
+    expected = weights(whole.final_checkpoint)
+    rest, screen = run(resume(config, how=str(tmp_path / "out" / "checkpoint-2")))
+    assert "6, from 2 on" in screen
+    assert weights(rest.final_checkpoint) == expected
+    with pytest.raises(Refused, match=r"SG708: can't resume from .*there is no such folder"):
+        run(resume(config, how=str(tmp_path / "out" / "checkpoint-3")))
+
+
+def cut(file, size: int) -> None:
+    file.write_bytes(file.read_bytes()[:size])
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda folder: (folder / "trainer_state.json").unlink(), "trainer_state.json is missing"),
+        (lambda folder: cut(folder / "trainer_state.json", 20), "trainer_state.json is cut off"),
+        (lambda folder: cut(folder / "model.safetensors", 5), "model.safetensors is cut off"),
+        (lambda folder: cut(folder / "model.safetensors", 100), "model.safetensors is cut off"),
+        (lambda folder: cut(folder / "model.safetensors", -1), "model.safetensors is cut off"),
+        (lambda folder: (folder / "model.safetensors").unlink(), "holds no safetensors file"),
+    ],
+)
+def test_auto_skips_an_incomplete_checkpoint(resolve, run, tmp_path, damage, said):
+    config = resolve(args=SAVING)
+    whole, _ = run(config)
+    expected = weights(whole.final_checkpoint)
+    damage(tmp_path / "out" / "checkpoint-6")
+    rest, screen = run(resume(config, how="auto"))
+    assert codes(rest.warnings) == ["SG709"]
+    assert said in rest.warnings[0].message
+    assert "6, from 4 on" in screen
+    assert weights(rest.final_checkpoint) == expected
+
+
+def test_metrics_keep_what_the_checkpoint_knows(resolve, run, tmp_path):
+    config = resolve(args=SAVING)
+    run(config)
+    metrics = tmp_path / "out" / "metrics.jsonl"
+    before = metrics.read_text().splitlines()
+    with metrics.open("a") as file:
+        file.write('{"step": 7, "lo')  # the process died while it wrote
+    run(resume(config, how=str(tmp_path / "out" / "checkpoint-4")))
+    after = metrics.read_text().splitlines()
+    assert after[:4] == before[:4]
+    assert [json.loads(line)["step"] for line in after if '"loss"' in line] == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize(
+    "args", [{"max_steps": 6}, {"max_steps": -1, "num_train_epochs": 2}], ids=["steps", "epochs"]
+)
+def test_a_finished_run_stays_as_it_is(resolve, run, args):
+    config = resolve(args={**SAVING, **args})
+    whole, _ = run(config)
+    expected = weights(whole.final_checkpoint)
+    again, _ = run(resume(config, how="auto"))
+    assert again.steps == whole.steps
+    assert weights(again.final_checkpoint) == expected

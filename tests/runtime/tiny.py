@@ -1,0 +1,240 @@
+"""Tiny models, tokenizers and data, and a resolved config to train them with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, set_seed
+
+TEMPLATES = Path(__file__).parents[2] / "compiler" / "silogen_compiler" / "chat_templates"
+
+CHAT_TEMPLATES = {
+    "chat-ml": (["<|im_start|>", "<|im_end|>"], "<|im_end|>"),
+    "mistral-with-system": ([], None),
+    "poro": (["<|user|>", "<|assistant|>"], None),
+    "simplified-llama31": (["<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"], "<|eot_id|>"),
+    "keep-original": ([], None),
+}
+
+OWN_TEMPLATE = (
+    "{%- for m in messages %}{{ '### ' + m['role'] + ':\n' + m['content'] }}"
+    "{%- if m['role'] == 'assistant' %}{{ eos_token }}{% endif %}{{ '\n\n' }}{%- endfor %}"
+    "{%- if add_generation_prompt %}{{ '### assistant:\n' }}{% endif %}"
+)
+
+TEXT = [
+    "What is the capital of Finland? The capital of Finland is Helsinki.",
+    "Add two and three. The answer is five.",
+    "def f(x):\n    if x:\n        return 1\n    return 0",
+    "You are a helpful assistant. user system assistant",
+    "Mikä on Suomen pääkaupunki? Se on Helsinki. 你好 ❤️",
+]
+
+
+def chat_template(name: str) -> dict:
+    tokens, end = CHAT_TEMPLATES[name]
+    path = TEMPLATES / f"{name}.jinja"
+    return {
+        "name": name,
+        "template": path.read_text(encoding="utf-8") if path.exists() else None,
+        "added_tokens": tokens,
+        "assistant_end": end,
+    }
+
+
+def byte_level_tokenizer():
+    """Byte-level BPE without BOS, whose post-processor trims offsets as those of Llama 3 and Qwen do."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.train_from_iterator(
+        TEXT * 10,
+        trainers.BpeTrainer(
+            vocab_size=420,
+            special_tokens=["<|endoftext|>"],
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        ),
+    )
+    tokenizer.post_processor = processors.ByteLevel(trim_offsets=True)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token="<|endoftext|>", chat_template=OWN_TEMPLATE
+    )
+
+
+def bos_tokenizer():
+    """BPE with byte fallback and a BOS before every text, as Llama 2 has it."""
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    tokenizer.train_from_iterator(
+        TEXT * 10,
+        trainers.BpeTrainer(
+            vocab_size=500,
+            special_tokens=["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))],
+            show_progress=False,
+        ),
+    )
+    written = json.loads(tokenizer.to_str())
+    written["added_tokens"] = [
+        token for token in written["added_tokens"] if token["id"] < 3
+    ]  # bytes are plain
+    tokenizer = Tokenizer.from_str(json.dumps(written))
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A", pair="<s> $A <s> $B", special_tokens=[("<s>", 1)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token="<s>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        chat_template=OWN_TEMPLATE,
+    )
+
+
+def save_model(folder: Path, tokenizer, *, spare_rows: int = 0, **kwargs) -> str:
+    """Save a very small Llama with its tokenizer; spare rows of the embeddings have room for new tokens."""
+    set_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer) + spare_rows,
+        hidden_size=64,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        initializer_range=0.2,
+        **kwargs,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+def conversation(*contents: str, system: str = "") -> dict:
+    """Return a line of data: an optional system message, then user and assistant in turn."""
+    messages = [{"role": "system", "content": system}] if system else []
+    roles = ("user", "assistant")
+    messages += [{"role": roles[i % 2], "content": content} for i, content in enumerate(contents)]
+    return {"messages": messages}
+
+
+LINES = [
+    conversation("What is the capital of Finland?", "The capital of Finland is Helsinki."),
+    conversation("Add two and three.", "The answer is five.", "And one more?", "Six."),
+    conversation("Write f.", "def f(x):\n    if x:\n        return 1\n    return 0", system="You code."),
+    conversation("Mikä on Suomen pääkaupunki?", "Se on Helsinki. ❤️"),
+] * 4
+
+
+def write_lines(path: Path, lines) -> str:
+    path.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")
+    return str(path)
+
+
+ARGS = {
+    "learning_rate": 0.01,
+    "lr_scheduler_type": "constant",
+    "max_steps": 8,
+    "per_device_train_batch_size": 4,
+    "per_device_eval_batch_size": 4,
+    "gradient_accumulation_steps": 1,
+    "activation_checkpointing": False,
+    "logging_steps": 1,
+    "eval_strategy": "no",
+    "save_strategy": "no",
+    "save_steps": 500,
+    "bf16": False,
+    "use_cpu": True,
+    "max_length": 256,
+    "packing": False,
+    "dataset_kwargs": {"skip_prepare_dataset": True},
+    "report_to": "none",
+    "seed": 42,
+}
+
+LOADING = {
+    "dtype": "auto",
+    "device_map": "auto",
+    "attn_implementation": None,
+    "use_cache": True,
+    "token": None,
+}
+
+LORA = {
+    "class": "LoraConfig",
+    "kwargs": {
+        "task_type": "CAUSAL_LM",
+        "r": 8,
+        "lora_alpha": 16,
+        "lora_dropout": 0.1,
+        "target_modules": "all-linear",
+    },
+}
+
+
+def resolved_config(
+    folder: Path, *, model: str, lines=LINES, template="chat-ml", args=(), **sections
+) -> dict:
+    """Return a resolved config that trains `model` on `lines`; a section's changes are merged into it."""
+    config = {
+        "apiVersion": "silogen.resolved/v1",
+        "method": "sft",
+        "target": {
+            "name": "hf-2026.11",
+            "transformers": "5.23.0",
+            "trl": "1.16.0",
+            "peft": "0.21.2",
+            "bitsandbytes": "0.50.2",
+        },
+        "launch": {"world_size": 1, "strategy": "single"},
+        "tokenizer": {
+            "from_pretrained": {"pretrained_model_name_or_path": model, "use_fast": True, "token": None},
+            "chat_template": chat_template(template),
+            "padding_side": "right",
+            "missing_pad_token_strategy": "eos-repurpose",
+        },
+        "model": {"from_pretrained": {"pretrained_model_name_or_path": model, **LOADING}},
+        "quantization": None,
+        "peft": None,
+        "data": {
+            "train": {
+                "type": "CONCATENATION",
+                "datasets": [{"path": write_lines(folder / "data.jsonl", lines)}],
+            },
+            "validation": {"type": "NONE"},
+            "data_type": "ChatConversation",
+            "max_length": 256,
+            "length_handling": "filter",
+            "loss_on": "assistant",
+        },
+        "trainer": {
+            "class": "SFTTrainer",
+            "args_class": "SFTConfig",
+            "args": {**ARGS, "output_dir": str(folder / "out"), **dict(args)},
+            "environment": {},
+        },
+        "run": {
+            "resume_from_checkpoint": False,
+            "final_checkpoint_name": "checkpoint-final",
+            "save_name_if_new_basemodel": "checkpoint-new-basemodel",
+            "determinism": "no",
+        },
+        "tracking": None,
+        "digest": "sha256:" + "0" * 64,
+    }
+    for name, changes in sections.items():
+        mergeable = isinstance(changes, dict) and isinstance(config[name], dict)
+        config[name] = {**config[name], **changes} if mergeable else changes
+    return config
+
+
+def losses(folder: str | Path) -> list[float]:
+    lines = (Path(folder) / "metrics.jsonl").read_text().splitlines()
+    return [line["loss"] for line in map(json.loads, lines) if "loss" in line]
