@@ -1,12 +1,8 @@
-"""Shared by all tests: where things are, and how to run the compiler on a case."""
+"""Options of all tests."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
-
-ROOT = Path(__file__).parents[1]
 
 
 def pytest_addoption(parser):

@@ -383,6 +383,14 @@ CODES: dict[str, Code] = {
         "cache nor on the hub, or a file of it is missing. Weights are loaded from safetensors files "
         "only.",
     ),
+    "SG723": _error(
+        "file or disk",
+        "The system refused to read or write a file: no space is left, or a permission is missing.",
+    ),
+    "SG722": _error(
+        "changed after it was compiled",
+        "A resolved config carries a digest of all that it holds, and this one holds something else.",
+    ),
     "SG721": _error(
         "weights are no numbers",
         "The training diverged: trained weights became infinite or undefined. The final checkpoint was "

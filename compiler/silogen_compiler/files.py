@@ -3,19 +3,38 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
-def write_whole(name: str, text: str) -> None:
-    """Write `text` to the file `name`: into a temporary file beside it first, which then takes its place."""
+def write_whole(name: str | os.PathLike[str], text: str) -> None:
+    """Write `text` to the file `name`, which is there whole or as it was before."""
+    with new_file(name) as temporary, open(temporary, "w", encoding="utf-8") as file:  # noqa: PTH123
+        file.write(text)
+
+
+@contextmanager
+def new_file(name: str | os.PathLike[str]) -> Iterator[str]:
+    """Yield a name to write to; that file takes the place of `name` when the block ends without an error."""
     folder, base = os.path.split(os.path.abspath(name))  # noqa: PTH100 - pathlib costs start-up time
     temporary = f"{folder}/.{os.getpid()}.{base}"
     try:
-        with open(temporary, "w", encoding="utf-8") as file:  # noqa: PTH123
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+        yield temporary
+        sync(temporary)
         os.replace(temporary, name)  # noqa: PTH105
+        sync(folder)
     finally:
         with suppress(FileNotFoundError):
             os.unlink(temporary)  # noqa: PTH108
+
+
+def sync(name: str | os.PathLike[str]) -> None:
+    """Have the system write a file, or the names in a folder, to disk."""
+    descriptor = os.open(name, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

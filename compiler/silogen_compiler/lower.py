@@ -294,6 +294,9 @@ def _trainer_args(values: Values, target: Target, resolved: Tree, origins: dict[
             origins[*ARGS, key] = Origin("SFTConfig's default")
     args["max_length"] = values["sft_args.max_seq_length"]
     origins[*ARGS, "max_length"] = values.origins["sft_args", "max_seq_length"]
+    if values["tracking"] and values["tracking"]["run_name"]:
+        args["run_name"] = values["tracking.run_name"]
+        origins[*ARGS, "run_name"] = values.origin("tracking.run_name")
     args["dataset_kwargs"] = {"skip_prepare_dataset": True}
     origins[*ARGS, "dataset_kwargs"] = Origin("silogen prepares the data")
 

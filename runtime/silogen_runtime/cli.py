@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -22,11 +23,13 @@ if TYPE_CHECKING:
 def train_command(config: str) -> None:
     """Train CONFIG: a config, which is compiled first, or a resolved config, which is run as it is."""
     compiled = read_config(config)
-    report_findings(compiled.diagnostics, compiled.sources)
+    if _is_main_process():
+        report_findings(compiled.diagnostics, compiled.sources)
     if compiled.resolved is None:
         raise SystemExit(EXIT_ERRORS)
     outcome = _train(compiled.resolved)
-    click.echo(_closing(outcome), err=True)
+    if _is_main_process():
+        click.echo(_closing(outcome), err=True)
 
 
 def read_config(name: str) -> Compiled:
@@ -59,23 +62,26 @@ def _train(resolved: dict[str, Any]) -> Outcome:
     from rich.console import Console  # noqa: PLC0415 - a mistake in the config is told before torch is loaded
 
     console = Console(stderr=True)
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns while it is imported
     with console.status("Loading PyTorch and transformers"):
         from silogen_runtime.train import train  # noqa: PLC0415
 
     try:
         return train(resolved, console=console)
     except Refused as refused:
-        report_findings(list(refused.diagnostics), {})
+        if _is_main_process():
+            report_findings(list(refused.diagnostics), {})
         raise SystemExit(EXIT_FAILED) from None
 
 
+def _is_main_process() -> bool:
+    return os.environ.get("RANK", "0") == "0"
+
+
 def _closing(outcome: Outcome) -> str:
-    losses = [
-        f"{name} {loss:.4f}"
-        for name, loss in (("loss", outcome.training_loss), ("validation loss", outcome.validation_loss))
-        if loss is not None
-    ]
-    return f"Trained {outcome.steps} steps{', ' if losses else ''}{', '.join(losses)}. Saved {outcome.final_checkpoint}"
+    named = (("loss", outcome.losses), ("validation loss", outcome.validation_losses))
+    courses = [f"{name} {losses[0]:.4f} → {losses[-1]:.4f}" for name, losses in named if losses]
+    return "\n".join([", ".join([f"{outcome.steps} steps", *courses]), f"saved {outcome.final_checkpoint}"])
 
 
 def main() -> NoReturn:

@@ -37,8 +37,11 @@ def explain(error: Exception) -> Diagnostic | None:
         )
     if isinstance(error, NoMatchingPeftModuleError):
         return Diagnostic("SG719", f"the adapter does not fit the model: {first_line}")
-    own_of_library = isinstance(error, OSError) and error.errno is None  # the system's have a number
-    if own_of_library or first_line.startswith("Can't find 'adapter_config.json'"):
+    if isinstance(error, OSError) and error.errno is not None:  # the system's, a library's own has no number
+        return Diagnostic(
+            "SG723", f"{(error.strerror or first_line).lower()}: {error.filename or 'unknown file'}"
+        )
+    if isinstance(error, OSError) or first_line.startswith("Can't find 'adapter_config.json'"):
         return Diagnostic("SG720", f"can't load: {first_line}")
     return None
 

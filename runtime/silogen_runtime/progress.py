@@ -10,10 +10,10 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from silogen_compiler.files import write_whole
 from transformers import TrainerCallback
 
 from silogen_runtime.environment import is_main_process
-from silogen_runtime.files import write_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,7 +35,7 @@ class MetricsFile(TrainerCallback):
         self.last = (0.0, 0.0)  # seconds, tokens
         if is_main_process():
             kept = read_metrics(path, upto=resumed_step)
-            write_text(path, "".join(f"{json.dumps(line)}\n" for line in kept))
+            write_whole(path, "".join(f"{json.dumps(line)}\n" for line in kept))
 
     def on_train_begin(self, *_: object, **__: object) -> None:
         self.last = (time.monotonic(), 0.0)

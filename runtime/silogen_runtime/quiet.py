@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 # Warnings about what the runtime does on purpose, or that a person can do nothing about.
 KNOWN_WARNINGS = (
+    r"'pin_memory' argument is set as true but no accelerator is found",
     r"`\w+` is deprecated and will be removed in v6",  # peft and trl call transformers by older names
 )
 

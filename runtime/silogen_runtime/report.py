@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-
-from silogen_runtime.files import new_file
+from silogen_compiler.files import new_file
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -153,7 +153,7 @@ def _offsets(tokenizer: TokenizerType, config: ResolvedConfig) -> Iterator[Diagn
             "SG715",
             f"{type(tokenizer).__name__} does not tell which text a token stands for, which learning from"
             " assistant turns only needs",
-            help="write `use_fast: true` under run_conf.tokenizer_args, or train on all tokens",
+            help="write `use_fast_tokenizer: true` under run_conf, or `train_on_completions_only: false`",
         )
 
 

@@ -10,13 +10,14 @@ import torch
 from pydantic import ValidationError
 from rich.console import Console
 from silogen_compiler.diagnostics import Diagnostic, Refused, has_errors
+from silogen_compiler.files import write_whole
 from silogen_config import ResolvedConfig
 
 from silogen_runtime.checkpoints import choose_start, step_of
 from silogen_runtime.data import load_data
 from silogen_runtime.environment import is_main_process, set_environment
 from silogen_runtime.failures import explain_failures
-from silogen_runtime.files import new_folder, write_text
+from silogen_runtime.files import new_folder
 from silogen_runtime.machine import check_machine
 from silogen_runtime.model import load_model
 from silogen_runtime.progress import MetricsFile, ProgressLine, read_metrics
@@ -34,11 +35,11 @@ if TYPE_CHECKING:
 
 
 class Outcome(NamedTuple):
-    """What a finished run leaves behind; a loss is None where none was logged."""
+    """What a finished run leaves behind: its steps, its logged losses from first to last, its model."""
 
     steps: int
-    training_loss: float | None
-    validation_loss: float | None
+    losses: list[float]
+    validation_losses: list[float]
     final_checkpoint: Path
     warnings: list[Diagnostic]
 
@@ -62,6 +63,7 @@ def train(resolved: dict[str, Any], *, console: Console) -> Outcome:
         with console.status("Loading the model"):
             loaded = load_model(config, args, chat)
 
+        output_dir.mkdir(parents=True, exist_ok=True)
         progress = ProgressLine(console)
         metrics = MetricsFile(output_dir / "metrics.jsonl", step_of(start.checkpoint))
         trainer = build_trainer(config, args, loaded, chat, data, [metrics, progress])
@@ -69,7 +71,7 @@ def train(resolved: dict[str, Any], *, console: Console) -> Outcome:
         plan = make_plan(trainer, step_of(start.checkpoint))
         show_summary(console, data, plan)
         if is_main_process():
-            write_text(output_dir / "resolved.json", json.dumps(resolved, indent=2) + "\n")
+            write_whole(output_dir / "resolved.json", json.dumps(resolved, indent=2) + "\n")
 
         with progress.bar:
             run_steps(trainer, plan, start.checkpoint)
@@ -80,8 +82,8 @@ def train(resolved: dict[str, Any], *, console: Console) -> Outcome:
             draw_loss(read_metrics(metrics.path), output_dir / "loss.png")
         return Outcome(
             steps=trainer.state.global_step,
-            training_loss=last_logged(trainer, "loss"),
-            validation_loss=last_logged(trainer, "eval_loss"),
+            losses=logged(metrics.path, "loss"),
+            validation_losses=logged(metrics.path, "eval_loss"),
             final_checkpoint=final,
             warnings=[*warnings, *data.diagnostics],
         )
@@ -122,6 +124,6 @@ def save_final(trainer: trl.SFTTrainer, chat: ChatTokenizer, folder: Path) -> No
         for_inference(chat).save_pretrained(temporary)
 
 
-def last_logged(trainer: trl.SFTTrainer, key: str) -> float | None:
-    values = [event[key] for event in trainer.state.log_history if key in event]
-    return values[-1] if values else None
+def logged(metrics: Path, key: str) -> list[float]:
+    """Return the values of one key of metrics.jsonl, also those from before the run was resumed."""
+    return [line[key] for line in read_metrics(metrics) if key in line]

@@ -41,9 +41,7 @@ class Plan(NamedTuple):
 
 
 def build_args(config: ResolvedConfig) -> trl.SFTConfig:
-    """Build the trainer's arguments, with the name of a new tracked run."""
-    named = {"run_name": config.tracking.run_name} if config.tracking and config.tracking.run_name else {}
-    return getattr(trl, config.trainer.args_class)(**config.trainer.args | named)
+    return getattr(trl, config.trainer.args_class)(**config.trainer.args)
 
 
 def build_trainer(  # noqa: PLR0913, PLR0917 - a trainer is made of these

@@ -8,7 +8,8 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT
+from paths import ROOT
+from silogen_compiler.pipeline import compile_file
 
 CASES = ROOT / "tests" / "cases"
 VALID, INVALID = CASES / "valid" / "lora.yaml", CASES / "invalid" / "misspelled-key.yaml"
@@ -23,8 +24,8 @@ def silogen(*args, command="silogen", **kwargs):
     }
     module, name = mains[command].split(":")
     code = f"from {module} import {name}; {name}()"
-    kwargs = {"capture_output": True, "text": True, "check": False, **kwargs}
-    return subprocess.run([sys.executable, "-c", code, *map(str, args)], **kwargs)
+    command = [sys.executable, "-c", code, *map(str, args)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, **kwargs)
 
 
 def test_compile_prints_the_resolved_config_alone():
@@ -75,8 +76,6 @@ def test_standard_input():
 )
 def test_files_that_cannot_be_read(name, reason, tmp_path):
     if "\0" in name:  # no process can be started with such an argument
-        from silogen_compiler.pipeline import compile_file
-
         (finding,) = compile_file(name, environment={}).diagnostics
         assert reason in finding.message
         return

@@ -40,10 +40,14 @@ def test_yaml_reads_what_a_library_wrote(data, flow):
     text = yaml.safe_dump(data, default_flow_style=flow, allow_unicode=True)
     try:
         read = load_text("a.yaml", text).data
-    except Refused as refused:  # the library writes what YAML 1.2 takes for an infinite number: 1e999 as text
-        assert {d.code for d in refused.diagnostics} <= {"SG111"}
-        return
-    assert _as_text(read) == _as_text(data)
+    except Refused as refused:
+        read = refused
+    if isinstance(
+        read, Refused
+    ):  # the library writes what YAML 1.2 takes for an infinite number: 1e999 as text
+        assert {d.code for d in read.diagnostics} == {"SG111"}
+    else:
+        assert _as_text(read) == _as_text(data)
 
 
 def _is_plain(text):

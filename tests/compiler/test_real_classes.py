@@ -8,8 +8,8 @@ import peft
 import pytest
 import transformers
 import trl
-from transformers.trainer_pt_utils import AcceleratorConfig
 from cases import compile_case, examples, inputs
+from transformers.trainer_pt_utils import AcceleratorConfig
 
 VALID = {**inputs("valid"), **examples()}
 

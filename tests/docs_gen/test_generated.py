@@ -7,9 +7,13 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT
+from paths import ROOT
 
-SEED = next((ROOT.parent / "shared" / "seeds").glob("002_*"), None) if (ROOT.parent / "shared").exists() else None
+SEED = (
+    next((ROOT.parent / "shared" / "seeds").glob("002_*"), None)
+    if (ROOT.parent / "shared").exists()
+    else None
+)
 
 
 def test_nothing_has_drifted():
@@ -18,7 +22,7 @@ def test_nothing_has_drifted():
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-def test_a_stale_file_is_named_with_the_command_that_mends_it(tmp_path):
+def test_a_stale_file_is_named_with_the_command_that_mends_it():
     path = ROOT / "docs" / "reference" / "overrides.md"
     text = path.read_text("utf-8")
     path.write_text(text + "\n", "utf-8")
@@ -32,7 +36,9 @@ def test_a_stale_file_is_named_with_the_command_that_mends_it(tmp_path):
     assert "make generate" in result.stderr
 
 
-@pytest.mark.parametrize("page", sorted((ROOT / "docs" / "reference").glob("*.md")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "page", sorted((ROOT / "docs" / "reference").glob("*.md")), ids=lambda path: path.stem
+)
 def test_tables_and_links_of_a_reference_page(page):
     text = page.read_text("utf-8")
     for row in (line for line in text.split("\n") if line.startswith("| ")):

@@ -145,8 +145,11 @@ def test_running_out_of_memory_names_a_remedy(error):
     assert "max_per_device_train_batch_size" in refused.value.diagnostics[0].help
 
 
+def test_a_failure_of_the_disk_names_the_file():
+    with pytest.raises(Refused, match="SG723: no space left on device: metrics.jsonl"), explain_failures():
+        raise OSError(28, "No space left on device", "metrics.jsonl")
+
+
 def test_other_failures_pass():
-    with pytest.raises(OSError, match="disk"), explain_failures():
-        raise OSError(28, "disk full")
     with pytest.raises(RuntimeError, match="else"), explain_failures():
         raise RuntimeError("something else")

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import pytest
+from silogen_compiler.chat_templates import TOKENS as CHAT_TEMPLATES
+from silogen_compiler.chat_templates import chat_template
 from silogen_compiler.diagnostics import Refused
 from silogen_config import ResolvedConfig
 from silogen_runtime.chat import Conversation, encode
 from silogen_runtime.tokenizer import for_inference, load_tokenizer, uses_bos
 from silogen_runtime.trainer import build_args, build_collator
 from tiny import (
-    CHAT_TEMPLATES,
     LORA,
     bos_tokenizer,
     byte_level_tokenizer,
-    chat_template,
     resolved_config,
     save_model,
 )

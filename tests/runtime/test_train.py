@@ -140,7 +140,7 @@ def test_validation_is_recorded_and_drawn(resolve, run, tmp_path):
         args={"eval_strategy": "steps", "eval_steps": 4},
     )
     outcome, screen = run(config)
-    assert outcome.validation_loss is not None
+    assert outcome.validation_losses
     assert "validation  4 examples" in screen
     assert "validation loss" in screen
     lines = [json.loads(line) for line in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()]
@@ -247,7 +247,7 @@ def test_tracking_goes_to_mlflow(resolve, run, tmp_path, monkeypatch):
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     tracking = {"mlflow_server_uri": uri, "experiment_name": "tiny", "run_id": None, "run_name": "first"}
     tracking["hf_mlflow_log_artifacts"] = "False"
-    _, screen = run(resolve(tracking=tracking, args={"report_to": ["mlflow"], "max_steps": 2}))
+    _, screen = run(resolve(tracking=tracking, args={"report_to": ["mlflow"], "run_name": "first", "max_steps": 2}))
     client = mlflow.MlflowClient(uri)
     (found,) = client.search_runs([client.get_experiment_by_name("tiny").experiment_id])
     assert found.info.run_name == "first"

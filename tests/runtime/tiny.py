@@ -5,18 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from silogen_compiler.pipeline import compile_text
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, set_seed
-
-TEMPLATES = Path(__file__).parents[2] / "compiler" / "silogen_compiler" / "chat_templates"
-
-CHAT_TEMPLATES = {
-    "chat-ml": (["<|im_start|>", "<|im_end|>"], "<|im_end|>"),
-    "mistral-with-system": ([], None),
-    "poro": (["<|user|>", "<|assistant|>"], None),
-    "simplified-llama31": (["<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"], "<|eot_id|>"),
-    "keep-original": ([], None),
-}
 
 OWN_TEMPLATE = (
     "{%- for m in messages %}{{ '### ' + m['role'] + ':\n' + m['content'] }}"
@@ -31,17 +22,6 @@ TEXT = [
     "You are a helpful assistant. user system assistant",
     "Mikä on Suomen pääkaupunki? Se on Helsinki. 你好 ❤️",
 ]
-
-
-def chat_template(name: str) -> dict:
-    tokens, end = CHAT_TEMPLATES[name]
-    path = TEMPLATES / f"{name}.jinja"
-    return {
-        "name": name,
-        "template": path.read_text(encoding="utf-8") if path.exists() else None,
-        "added_tokens": tokens,
-        "assistant_end": end,
-    }
 
 
 def byte_level_tokenizer():
@@ -142,29 +122,9 @@ ARGS = {
     "learning_rate": 0.01,
     "lr_scheduler_type": "constant",
     "max_steps": 8,
-    "per_device_train_batch_size": 4,
-    "per_device_eval_batch_size": 4,
-    "gradient_accumulation_steps": 1,
-    "activation_checkpointing": False,
     "logging_steps": 1,
-    "eval_strategy": "no",
     "save_strategy": "no",
-    "save_steps": 500,
-    "bf16": False,
     "use_cpu": True,
-    "max_length": 256,
-    "packing": False,
-    "dataset_kwargs": {"skip_prepare_dataset": True},
-    "report_to": "none",
-    "seed": 42,
-}
-
-LOADING = {
-    "dtype": "auto",
-    "device_map": "auto",
-    "attn_implementation": None,
-    "use_cache": True,
-    "token": None,
 }
 
 LORA = {
@@ -182,57 +142,30 @@ LORA = {
 def resolved_config(
     folder: Path, *, model: str, lines=LINES, template="chat-ml", args=(), **sections
 ) -> dict:
-    """Return a resolved config that trains `model` on `lines`; a section's changes are merged into it."""
+    """Return what a config that trains `model` on `lines` compiles to, with changes.
+
+    `args` are merged into the trainer's arguments, a section's changes into the section.
+    """
+    path = write_lines(folder / "data.jsonl", lines)
     config = {
-        "apiVersion": "silogen.resolved/v1",
-        "method": "sft",
-        "target": {
-            "name": "hf-2026.11",
-            "transformers": "5.23.0",
-            "trl": "1.16.0",
-            "peft": "0.21.2",
-            "bitsandbytes": "0.50.2",
-        },
-        "launch": {"world_size": 1, "strategy": "single"},
-        "tokenizer": {
-            "from_pretrained": {"pretrained_model_name_or_path": model, "use_fast": True, "token": None},
-            "chat_template": chat_template(template),
-            "padding_side": "right",
+        "data_conf": {
+            "training_data": {"type": "CONCATENATION", "datasets": [{"path": path}]},
+            "validation_data": {"type": "NONE"},
+            "chat_template_name": template,
             "missing_pad_token_strategy": "eos-repurpose",
         },
-        "model": {"from_pretrained": {"pretrained_model_name_or_path": model, **LOADING}},
-        "quantization": None,
-        "peft": None,
-        "data": {
-            "train": {
-                "type": "CONCATENATION",
-                "datasets": [{"path": write_lines(folder / "data.jsonl", lines)}],
-            },
-            "validation": {"type": "NONE"},
-            "data_type": "ChatConversation",
-            "max_length": 256,
-            "length_handling": "filter",
-            "loss_on": "assistant",
-        },
-        "trainer": {
-            "class": "SFTTrainer",
-            "args_class": "SFTConfig",
-            "args": {**ARGS, "output_dir": str(folder / "out"), **dict(args)},
-            "environment": {},
-        },
-        "run": {
-            "resume_from_checkpoint": False,
-            "final_checkpoint_name": "checkpoint-final",
-            "save_name_if_new_basemodel": "checkpoint-new-basemodel",
-            "determinism": "no",
-        },
-        "tracking": None,
-        "digest": "sha256:" + "0" * 64,
+        "training_args": {**ARGS, "output_dir": str(folder / "out")},
+        "batchsize_conf": {"total_train_batch_size": 4, "max_per_device_train_batch_size": 4},
+        "peft_conf": {"peft_type": "NO_PEFT"},
+        "run_conf": {"model": model},
+        "sft_args": {"max_seq_length": 256, "train_on_completions_only": True},
     }
+    resolved = compile_text("run.json", json.dumps(config), environment={}).resolved
+    resolved["trainer"]["args"] |= dict(args)
     for name, changes in sections.items():
-        mergeable = isinstance(changes, dict) and isinstance(config[name], dict)
-        config[name] = {**config[name], **changes} if mergeable else changes
-    return config
+        mergeable = isinstance(changes, dict) and isinstance(resolved[name], dict)
+        resolved[name] = {**resolved[name], **changes} if mergeable else changes
+    return resolved
 
 
 def losses(folder: str | Path) -> list[float]:

@@ -8,7 +8,7 @@ import jsonschema
 import jsonschema_rs
 import pytest
 import silogen_config
-from conftest import ROOT
+from paths import ROOT
 from silogen_compiler.load import load_text
 from silogen_docs.bundle import load_bundle, validation_form
 
@@ -114,7 +114,7 @@ def configs():
 
 @pytest.mark.parametrize(("name", "data"), list(configs()))
 def test_both_forms_and_the_models_agree(name, data):
-    """The authored form, the form that validates, and the Pydantic models take and refuse the same configs."""
+    """The authored form, the form that validates, and the Pydantic models take the same configs."""
     del name
     data.get("quant_conf", {}).setdefault("quantization_type", "bits-and-bytes")
     if data.get("quant_conf") == {"quantization_type": "bits-and-bytes"}:
