@@ -4,6 +4,7 @@ Usage: python examples/first-run/ask.py MODEL_DIR [--adapter DIR] QUESTION
 """
 
 import argparse
+from logging import ERROR, getLogger
 
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
@@ -29,6 +30,7 @@ def main() -> None:
     parser.add_argument("question")
     args = parser.parse_args()
     logging.disable_progress_bar()
+    getLogger("bitsandbytes").setLevel(ERROR)  # it warns while it is imported
     print(answer(args.model_dir, args.adapter, args.question))
 
 
