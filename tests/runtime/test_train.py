@@ -247,7 +247,8 @@ def test_tracking_goes_to_mlflow(resolve, run, tmp_path, monkeypatch):
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     tracking = {"mlflow_server_uri": uri, "experiment_name": "tiny", "run_id": None, "run_name": "first"}
     tracking["hf_mlflow_log_artifacts"] = "False"
-    _, screen = run(resolve(tracking=tracking, args={"report_to": ["mlflow"], "run_name": "first", "max_steps": 2}))
+    args = {"report_to": ["mlflow"], "run_name": "first", "max_steps": 2}
+    _, screen = run(resolve(tracking=tracking, args=args))
     client = mlflow.MlflowClient(uri)
     (found,) = client.search_runs([client.get_experiment_by_name("tiny").experiment_id])
     assert found.info.run_name == "first"
