@@ -10,6 +10,7 @@ from silogen_compiler.emit import add_digest
 from silogen_compiler.load import Layer, Path, load_text, read_source
 from silogen_compiler.lower import API_VERSION, lower
 from silogen_compiler.migrate import migrate
+from silogen_compiler.model_rules import check_model
 from silogen_compiler.resolve import Origin, Values, resolve
 from silogen_compiler.rules import check_rules
 from silogen_compiler.targets import Target, load_target
@@ -60,7 +61,7 @@ def compile_layer(layer: Layer, target: Target, world_size: int, environment: Ma
     layer, migrated = migrate(layer)
     wrong, paths = check_schema(layer)
     values = Values(layer, world_size, environment, paths, has_gaps=bool(wrong))
-    found = sorted([*wrong, *migrated, *check_rules(values)], key=_order)
+    found = sorted([*wrong, *migrated, *check_rules(values), *check_model(values)], key=_order)
     if has_errors(found):
         return Compiled(None, {}, found, sources)
     resolve(values)
