@@ -13,10 +13,11 @@ if TYPE_CHECKING:
 
 def check_schema(layer: Layer) -> tuple[list[Diagnostic], frozenset[Path]]:
     """Return what is wrong with the layer, and the paths of the values that are wrong themselves."""
-    if validator().is_valid(layer.data):
+    check = validator(layer.data)
+    if check.is_valid(layer.data):
         return [], frozenset()
     from silogen_compiler.schema_findings import schema_findings  # noqa: PLC0415 - start-up time
 
-    errors = list(validator().iter_errors(layer.data))
+    errors = list(check.iter_errors(layer.data))
     values = [error for error in errors if error.kind.name not in ("additionalProperties", "required")]
     return schema_findings(layer, errors), frozenset(tuple(error.instance_path) for error in values)

@@ -73,7 +73,8 @@ FACTS = {
     "exclusiveMaximum": "below",
     "pattern": "matches",
     "default": "default",
-    "x-until": "in transformers until",
+    "x-since": "since",
+    "x-until": "until",
     "x-replaced-by": "replaced by",
 }
 

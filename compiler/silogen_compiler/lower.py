@@ -12,6 +12,7 @@ from silogen_compiler.chat_templates import chat_template
 from silogen_compiler.diagnostics import Diagnostic
 from silogen_compiler.resolve import DEFAULT, Origin, Values
 from silogen_compiler.rules import SECRETS, is_secret, without_credentials
+from silogen_compiler.schema import find, title
 
 if TYPE_CHECKING:
     from silogen_compiler.load import Path
@@ -89,28 +90,6 @@ SURFACES: dict[Path, str] = {
     ARGS: "SFTConfig",
     ("quantization", "kwargs"): "BitsAndBytesConfig",
     ("peft", "kwargs"): "LoraConfig",
-}
-
-PEFT_CLASSES = {
-    "PROMPT_TUNING": "PromptTuningConfig",
-    "MULTITASK_PROMPT_TUNING": "MultitaskPromptTuningConfig",
-    "P_TUNING": "PromptEncoderConfig",
-    "PREFIX_TUNING": "PrefixTuningConfig",
-    "LORA": "LoraConfig",
-    "ADALORA": "AdaLoraConfig",
-    "BOFT": "BOFTConfig",
-    "ADAPTION_PROMPT": "AdaptionPromptConfig",
-    "IA3": "IA3Config",
-    "LOHA": "LoHaConfig",
-    "LOKR": "LoKrConfig",
-    "OFT": "OFTConfig",
-    "POLY": "PolyConfig",
-    "LN_TUNING": "LNTuningConfig",
-    "VERA": "VeraConfig",
-    "FOURIERFT": "FourierFTConfig",
-    "XLORA": "XLoraConfig",
-    "HRA": "HRAConfig",
-    "VBLORA": "VBLoRAConfig",
 }
 
 Tree = dict[str, Any]
@@ -278,9 +257,9 @@ def _texts(values: Values, target: Target, resolved: Tree, origins: dict[Path, O
 def _classes(values: Values, target: Target, resolved: Tree, origins: dict[Path, Origin]) -> None:
     """Name the classes that the arguments of adapter and quantization belong to."""
     del target, origins
-    kind = values["peft_conf.peft_type"]
-    if kind in PEFT_CLASSES:
-        resolved["peft"] = {"class": PEFT_CLASSES[kind], **resolved["peft"]}
+    if "peft_kwargs" in values["peft_conf"]:
+        definition = title(find(("peft_conf",), values.data))
+        resolved["peft"] = {"class": definition.replace("PeftConfig", "Config"), **resolved["peft"]}
     if values.bit_widths():
         resolved["quantization"] = {"class": "BitsAndBytesConfig", **resolved["quantization"]}
 

@@ -27,9 +27,28 @@ def bundle() -> Schema:
     return schema
 
 
+def validator(data: Any) -> jsonschema_rs.Draft202012Validator:
+    """Return the validator for a config: of the adapter types it holds the one that the config uses.
+
+    All of them together cost more to prepare than the rest of a compile.
+    """
+    adapter = data.get("peft_conf")
+    return _validator(str(adapter.get("peft_type")) if isinstance(adapter, dict) else "")
+
+
 @cache
-def validator() -> jsonschema_rs.Draft202012Validator:
-    return jsonschema_rs.Draft202012Validator(bundle())
+def _validator(adapter: str) -> jsonschema_rs.Draft202012Validator:
+    defs = bundle()["$defs"]
+    branches = [branch for branch in defs["PeftConfig"]["allOf"] if adapter in _tags(branch)]
+    used = {**defs, "PeftConfig": {**defs["PeftConfig"], "allOf": branches or [True]}}
+    return jsonschema_rs.Draft202012Validator({**bundle(), "$defs": used})
+
+
+def _tags(branch: Schema) -> list[str]:
+    """Return the values of the tag that choose a branch of a union."""
+    ((_, allowed),) = branch["if"]["properties"].items()
+    tags: list[str] = allowed["enum"]
+    return tags
 
 
 def deref(node: Schema) -> Schema:

@@ -17,6 +17,7 @@ TITLES = {
     "experiment": "The config",
     "data_conf": "data_conf",
     "training_args": "training_args",
+    "dpo_training_args": "training_args of method dpo",
     "batchsize_conf": "batchsize_conf",
     "peft_conf": "peft_conf",
     "peft_kwargs": "peft_kwargs",
@@ -73,9 +74,15 @@ def _definition_type(node: Schema) -> str:
 def _row(key: str, node: Schema, *, required: bool) -> tuple[str, ...]:
     default = f"`{json.dumps(node['default'])}`" if "default" in node else ""
     note = f" Replaced by `{node['x-replaced-by']}`." if "x-replaced-by" in node else ""
-    until = f" In transformers until {node['x-until']}." if "x-until" in node else ""
+    since = f" Since {_version(node['x-since'])}." if "x-since" in node else ""
+    until = f" Until {_version(node['x-until'])}." if "x-until" in node else ""
     cells = (f"`{key}`", _type(node), "yes" if required else "", _values(node), default)
-    return tuple(_cell(text) for text in (*cells, node["description"] + note + until))
+    return tuple(_cell(text) for text in (*cells, node["description"] + note + since + until))
+
+
+def _version(text: str) -> str:
+    """Return a version with its package; a bare number is one of transformers."""
+    return text if " " in text else f"transformers {text}"
 
 
 def _type(node: Schema) -> str:

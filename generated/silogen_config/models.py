@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel
+from pydantic import BaseModel, ConfigDict, Field, RootModel, StringConstraints
 from typing_extensions import TypeAliasType
 
 
@@ -1151,19 +1151,45 @@ class PeftType(
             "PREFIX_TUNING",
             "LORA",
             "ADALORA",
+            "ADAMSS",
             "BOFT",
             "ADAPTION_PROMPT",
             "IA3",
+            "BEFT",
+            "LILY",
             "LOHA",
             "LOKR",
             "OFT",
             "POLY",
             "LN_TUNING",
             "VERA",
+            "FROD",
+            "PVERA",
             "FOURIERFT",
+            "GLORA",
             "XLORA",
             "HRA",
             "VBLORA",
+            "UNILORA",
+            "CPT",
+            "MISS",
+            "RANDLORA",
+            "ROAD",
+            "TRAINABLE_TOKENS",
+            "HIRA",
+            "SHIRA",
+            "C3A",
+            "WAVEFT",
+            "OSF",
+            "DELORA",
+            "GRALORA",
+            "CARTRIDGE",
+            "TINYLORA",
+            "PSOFT",
+            "PEANUT",
+            "SHADOW",
+            "SUPERTUNING",
+            "DEFT",
         ]
     ]
 ):
@@ -1175,19 +1201,45 @@ class PeftType(
             "PREFIX_TUNING",
             "LORA",
             "ADALORA",
+            "ADAMSS",
             "BOFT",
             "ADAPTION_PROMPT",
             "IA3",
+            "BEFT",
+            "LILY",
             "LOHA",
             "LOKR",
             "OFT",
             "POLY",
             "LN_TUNING",
             "VERA",
+            "FROD",
+            "PVERA",
             "FOURIERFT",
+            "GLORA",
             "XLORA",
             "HRA",
             "VBLORA",
+            "UNILORA",
+            "CPT",
+            "MISS",
+            "RANDLORA",
+            "ROAD",
+            "TRAINABLE_TOKENS",
+            "HIRA",
+            "SHIRA",
+            "C3A",
+            "WAVEFT",
+            "OSF",
+            "DELORA",
+            "GRALORA",
+            "CARTRIDGE",
+            "TINYLORA",
+            "PSOFT",
+            "PEANUT",
+            "SHADOW",
+            "SUPERTUNING",
+            "DEFT",
         ],
         Field(description="Adapter types of peft.", title="PeftType"),
     ]
@@ -1778,6 +1830,3759 @@ class LoraKwargs(BaseModel):
     ] = False
 
 
+class PromptTuningKwargs(BaseModel):
+    """
+    Settings of prompt tuning, which trains a few input vectors and nothing inside the model. Worth it for large models and simple tasks, where an adapter must be tiny; it cannot be merged.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    num_virtual_tokens: Annotated[
+        int,
+        Field(
+            description="Trained vectors that stand before every input, as if they were tokens. 10 to 100 is usual; each takes one position of the context.",
+            ge=1,
+        ),
+    ]
+    token_dim: Annotated[
+        int | None,
+        Field(
+            description="Size of the model's embeddings. Null reads it from the model, which is right for almost every run.",
+            ge=1,
+        ),
+    ] = None
+    num_transformer_submodules: Annotated[
+        int | None,
+        Field(
+            description="Stacks of layers that get the vectors: 1 for decoders, 2 for encoder-decoder models. Null goes by `task_type`.",
+            ge=1,
+            le=2,
+        ),
+    ] = None
+    num_attention_heads: Annotated[
+        int | None,
+        Field(
+            description="Attention heads of the model. Null reads the number from the model.",
+            ge=1,
+        ),
+    ] = None
+    num_layers: Annotated[
+        int | None,
+        Field(
+            description="Layers of the model. Null reads the number from the model.",
+            ge=1,
+        ),
+    ] = None
+    modules_to_save: Annotated[
+        list[str] | None,
+        Field(
+            description="Layers trained in full beside the adapter and saved with it, such as `embed_tokens` and `lm_head` where the vocabulary grows."
+        ),
+    ] = None
+    prompt_tuning_init: Annotated[
+        Literal["TEXT", "SAMPLE_VOCAB", "RANDOM"],
+        Field(
+            description="First values of the vectors: embeddings of a text, of random tokens (`SAMPLE_VOCAB`), or random numbers. A text that states the task trains fastest."
+        ),
+    ] = "RANDOM"
+    prompt_tuning_init_text: Annotated[
+        str | None,
+        Field(
+            description="Text for `prompt_tuning_init: TEXT`, which needs it. It is cut or repeated to `num_virtual_tokens` tokens."
+        ),
+    ] = None
+    tokenizer_name_or_path: Annotated[
+        str | None,
+        Field(
+            description="Tokenizer that splits `prompt_tuning_init_text`: a local folder or a hub id. Needed with `TEXT`, mostly the base model's own."
+        ),
+    ] = None
+    tokenizer_kwargs: Annotated[
+        dict[str, Any] | None,
+        Field(
+            description="Further arguments for loading that tokenizer. Only with `TEXT`; `trust_remote_code` is dropped."
+        ),
+    ] = None
+
+
+class MultitaskPromptTuningKwargs(BaseModel):
+    """
+    Settings of multitask prompt tuning, which trains one soft prompt for several tasks and a low-rank change for each. Every batch must carry `task_ids`, which the trainers of trl do not pass.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    num_virtual_tokens: Annotated[
+        int,
+        Field(
+            description="Trained vectors that stand before every input, as if they were tokens. 10 to 100 is usual; each takes one position of the context.",
+            ge=1,
+        ),
+    ]
+    token_dim: Annotated[
+        int | None,
+        Field(
+            description="Size of the model's embeddings. Null reads it from the model, which is right for almost every run.",
+            ge=1,
+        ),
+    ] = None
+    num_transformer_submodules: Annotated[
+        int | None,
+        Field(
+            description="Stacks of layers that get the vectors: 1 for decoders, 2 for encoder-decoder models. Null goes by `task_type`.",
+            ge=1,
+            le=2,
+        ),
+    ] = None
+    num_attention_heads: Annotated[
+        int | None,
+        Field(
+            description="Attention heads of the model. Null reads the number from the model.",
+            ge=1,
+        ),
+    ] = None
+    num_layers: Annotated[
+        int | None,
+        Field(
+            description="Layers of the model. Null reads the number from the model.",
+            ge=1,
+        ),
+    ] = None
+    modules_to_save: Annotated[
+        list[str] | None,
+        Field(
+            description="Layers trained in full beside the adapter and saved with it, such as `embed_tokens` and `lm_head` where the vocabulary grows."
+        ),
+    ] = None
+    prompt_tuning_init: Annotated[
+        Literal[
+            "TEXT",
+            "RANDOM",
+            "AVERAGE_SOURCE_TASKS",
+            "EXACT_SOURCE_TASK",
+            "ONLY_SOURCE_SHARED",
+        ],
+        Field(
+            description="First values of the vectors: embeddings of a text, random numbers, or a prompt that was trained before: its tasks averaged, one task, or the shared part alone."
+        ),
+    ] = "RANDOM"
+    prompt_tuning_init_text: Annotated[
+        str | None,
+        Field(
+            description="Text for `prompt_tuning_init: TEXT`, cut or repeated to fit `num_virtual_tokens`."
+        ),
+    ] = None
+    tokenizer_name_or_path: Annotated[
+        str | None,
+        Field(
+            description="Tokenizer that splits `prompt_tuning_init_text`: a local folder or a hub id."
+        ),
+    ] = None
+    tokenizer_kwargs: Annotated[
+        dict[str, Any] | None,
+        Field(
+            description="Further arguments for loading the tokenizer of `prompt_tuning_init_text`."
+        ),
+    ] = None
+    prompt_tuning_init_state_dict_path: Annotated[
+        str | None,
+        Field(
+            description="File of the prompt that was trained before, in safetensors or PyTorch form. Needed by the three inits that start from one."
+        ),
+    ] = None
+    prompt_tuning_init_task: Annotated[
+        int,
+        Field(
+            description="Task, from 0, whose prompt `EXACT_SOURCE_TASK` starts from.",
+            ge=0,
+        ),
+    ] = 0
+    num_ranks: Annotated[
+        int,
+        Field(
+            description="Rank of each task's change to the shared prompt. More lets tasks differ more.",
+            ge=1,
+        ),
+    ] = 1
+    num_tasks: Annotated[
+        int,
+        Field(
+            description="Tasks that are trained together; `task_ids` count from 0 to one below it.",
+            ge=1,
+        ),
+    ] = 1
+
+
+class PromptEncoderKwargs(BaseModel):
+    """
+    Settings of P-tuning, which trains input vectors through a small network that is dropped after training. It settles more easily than plain prompt tuning on hard tasks.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    num_virtual_tokens: Annotated[
+        int,
+        Field(
+            description="Trained vectors that stand before every input, as if they were tokens. 10 to 100 is usual; each takes one position of the context.",
+            ge=1,
+        ),
+    ]
+    token_dim: Annotated[
+        int | None,
+        Field(
+            description="Size of the model's embeddings. Null reads it from the model, which is right for almost every run.",
+            ge=1,
+        ),
+    ] = None
+    num_transformer_submodules: Annotated[
+        int | None,
+        Field(
+            description="Stacks of layers that get the vectors: 1 for decoders, 2 for encoder-decoder models. Null goes by `task_type`.",
+            ge=1,
+            le=2,
+        ),
+    ] = None
+    num_attention_heads: Annotated[
+        int | None,
+        Field(
+            description="Attention heads of the model. Null reads the number from the model.",
+            ge=1,
+        ),
+    ] = None
+    num_layers: Annotated[
+        int | None,
+        Field(
+            description="Layers of the model. Null reads the number from the model.",
+            ge=1,
+        ),
+    ] = None
+    modules_to_save: Annotated[
+        list[str] | None,
+        Field(
+            description="Layers trained in full beside the adapter and saved with it, such as `embed_tokens` and `lm_head` where the vocabulary grows."
+        ),
+    ] = None
+    encoder_reparameterization_type: Annotated[
+        Literal["MLP", "LSTM"],
+        Field(
+            description="Network that makes the vectors: `MLP` of plain layers, or a two-way `LSTM`, which is slower."
+        ),
+    ] = "MLP"
+    encoder_hidden_size: Annotated[
+        int | None,
+        Field(
+            description="Width of the small network that makes the vectors. Null takes the size of the model's embeddings; less saves memory in training.",
+            ge=1,
+        ),
+    ] = None
+    encoder_num_layers: Annotated[
+        int, Field(description="Layers of the `LSTM`. An `MLP` ignores it.", ge=1)
+    ] = 2
+    encoder_dropout: Annotated[
+        float,
+        Field(
+            description="Probability, from 0 to 1, of dropping values between the layers of the `LSTM`. An `MLP` ignores it.",
+            ge=0.0,
+            le=1.0,
+        ),
+    ] = 0.0
+
+
+class PrefixTuningKwargs(BaseModel):
+    """
+    Settings of prefix tuning, which trains keys and values that every layer attends to. Stronger than a soft prompt; it needs `gradient_checkpointing: false` and cannot be merged.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    num_virtual_tokens: Annotated[
+        int,
+        Field(
+            description="Trained positions that every layer attends to. 10 to 100 is usual.",
+            ge=1,
+        ),
+    ]
+    token_dim: Annotated[
+        int | None,
+        Field(
+            description="Size of the model's embeddings. Null reads it from the model, which is right for almost every run.",
+            ge=1,
+        ),
+    ] = None
+    num_transformer_submodules: Annotated[
+        int | None,
+        Field(
+            description="Stacks of layers that get the vectors: 1 for decoders, 2 for encoder-decoder models. Null goes by `task_type`.",
+            ge=1,
+            le=2,
+        ),
+    ] = None
+    num_attention_heads: Annotated[
+        int | None,
+        Field(
+            description="Attention heads of the model. Null reads the number from the model.",
+            ge=1,
+        ),
+    ] = None
+    num_layers: Annotated[
+        int | None,
+        Field(
+            description="Layers of the model. Null reads the number from the model.",
+            ge=1,
+        ),
+    ] = None
+    modules_to_save: Annotated[
+        list[str] | None,
+        Field(
+            description="Layers trained in full beside the adapter and saved with it, such as `embed_tokens` and `lm_head` where the vocabulary grows."
+        ),
+    ] = None
+    init_weights: Annotated[
+        Literal["zero"] | None,
+        Field(
+            description="First values: null is random; `zero` disturbs the model less at the start."
+        ),
+    ] = None
+    encoder_hidden_size: Annotated[
+        int | None,
+        Field(
+            description="Width of the network of `prefix_projection`. Null takes the size of the model's embeddings.",
+            ge=1,
+        ),
+    ] = None
+    prefix_projection: Annotated[
+        bool,
+        Field(
+            description="Trains the prefix through a small network, which is steadier and takes more memory in training."
+        ),
+    ] = False
+
+
+class LayerReplicationItem1Item(RootModel[int]):
+    root: Annotated[int, Field(ge=0)]
+
+
+class LayerReplicationItem1(RootModel[list[LayerReplicationItem1Item]]):
+    root: Annotated[list[LayerReplicationItem1Item], Field(max_length=2, min_length=2)]
+
+
+class AdaLoraKwargs(BaseModel):
+    """
+    Settings of AdaLoRA, which trains LoRA as a singular value decomposition and cuts ranks where they matter least. Cuts happen only where the training loop calls peft's `update_and_allocate`; the trainers of trl do not.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    r: Annotated[
+        int,
+        Field(
+            description="Ignored: AdaLoRA starts from `init_r` and aims at `target_r`.",
+            ge=1,
+        ),
+    ] = 8
+    target_modules: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Layers that get an adapter: a list of name endings, a regular expression, or `all-linear`. Null takes PEFT's choice for the architecture, mostly the query and value projections."
+        ),
+    ] = None
+    exclude_modules: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Layers left out of `target_modules`: a list of name endings, or a regular expression."
+        ),
+    ] = None
+    lora_alpha: Annotated[
+        int,
+        Field(
+            description="Scale of the adapter: its output is multiplied by `lora_alpha` / `init_r`.",
+            ge=1,
+        ),
+    ] = 8
+    lora_dropout: Annotated[
+        float,
+        Field(
+            description="Probability, from 0 to 1, of dropping each input of the adapter in training. 0.05 to 0.1 helps small data sets.",
+            ge=0.0,
+            le=1.0,
+        ),
+    ] = 0.0
+    fan_in_fan_out: Annotated[
+        bool,
+        Field(
+            description="Says that weights are stored as (input, output), as in GPT-2. PEFT sets it itself for the layers that it knows."
+        ),
+    ] = False
+    bias: Annotated[
+        Literal["none", "all", "lora_only"],
+        Field(
+            description="Which biases of the model are trained: none, all, or those of the adapted layers. Anything but `none` changes the base model too."
+        ),
+    ] = "none"
+    use_rslora: Annotated[
+        bool, Field(description="LoRA's scale for high ranks, which AdaLoRA ignores.")
+    ] = False
+    modules_to_save: Annotated[
+        list[str] | None,
+        Field(
+            description="Layers trained in full beside the adapter and saved with it, such as `embed_tokens` and `lm_head` where the vocabulary grows."
+        ),
+    ] = None
+    init_lora_weights: Annotated[
+        bool,
+        Field(
+            description="True starts without effect on the model; false starts from random numbers, for tests."
+        ),
+    ] = True
+    layers_to_transform: Annotated[
+        LayersToTransformInteger | list[LayersToTransformItem] | None,
+        Field(
+            description="Indices, from 0, of the layers that get an adapter. Null means all; not together with a `target_modules` that is text."
+        ),
+    ] = None
+    layers_pattern: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Name of the model's list of layers, such as `layers` or `h`, for `layers_to_transform`. Null fits most models."
+        ),
+    ] = None
+    rank_pattern: Annotated[
+        dict[str, Any] | None,
+        Field(
+            description="Ranks that were chosen in training, written into saved adapters. Leave it null."
+        ),
+    ] = None
+    alpha_pattern: Annotated[
+        dict[str, AlphaPatternAdditionalProperty],
+        Field(description="LoRA's scales of single layers, which AdaLoRA ignores."),
+    ] = {}
+    megatron_config: Annotated[
+        dict[str, Any] | None,
+        Field(
+            description="LoRA's settings for Megatron's layers, which AdaLoRA ignores."
+        ),
+    ] = None
+    megatron_core: Annotated[
+        str | None,
+        Field(
+            description="LoRA's module for Megatron's layers, which AdaLoRA ignores."
+        ),
+    ] = "megatron.core"
+    trainable_token_indices: Annotated[
+        dict[str, list[TrainableTokenIndice]] | list[TrainableTokenIndice] | None,
+        Field(
+            description="Token ids, from 0, whose embeddings are trained beside the adapter: a list, or a map from embedding layer to list. Much smaller than training all of `embed_tokens`."
+        ),
+    ] = None
+    loftq_config: Annotated[
+        dict[str, Any] | None,
+        Field(
+            description="LoRA's settings for a LoftQ start, which AdaLoRA refuses: leave it empty."
+        ),
+    ] = {}
+    eva_config: Annotated[
+        dict[str, Any] | None,
+        Field(description="LoRA's settings for an EVA start, which AdaLoRA ignores."),
+    ] = None
+    corda_config: Annotated[
+        dict[str, Any] | None,
+        Field(description="LoRA's settings for a CorDA start, which AdaLoRA ignores."),
+    ] = None
+    lora_ga_config: Annotated[
+        dict[str, Any] | None,
+        Field(
+            description="LoRA's settings for a LoRA-GA start, which AdaLoRA ignores."
+        ),
+    ] = None
+    use_dora: Annotated[
+        Literal[False],
+        Field(
+            description="LoRA's split of length and direction, which AdaLoRA refuses: leave it false."
+        ),
+    ] = False
+    velora_config: Annotated[
+        dict[str, Any] | None,
+        Field(description="LoRA's compressed activations, which AdaLoRA ignores."),
+    ] = None
+    alora_invocation_tokens: Annotated[
+        None,
+        Field(
+            description="LoRA's phrase that switches the adapter on, which fails with AdaLoRA: leave it null."
+        ),
+    ] = None
+    use_qalora: Annotated[
+        bool,
+        Field(
+            description="LoRA's pooled inputs for GPTQ models, which AdaLoRA ignores."
+        ),
+    ] = False
+    qalora_group_size: Annotated[
+        int,
+        Field(
+            description="LoRA's group size for pooled inputs, which AdaLoRA ignores.",
+            ge=1,
+        ),
+    ] = 16
+    monteclora_config: Annotated[
+        dict[str, Any] | None,
+        Field(
+            description="LoRA's random samples around the adapter, which AdaLoRA ignores."
+        ),
+    ] = None
+    layer_replication: Annotated[
+        list[LayerReplicationItem1] | None,
+        Field(
+            description="Builds a deeper model from ranges of its layers, each [start, end) from 0, such as [[0, 16], [8, 24]]. Copies share the base weights and get adapters of their own."
+        ),
+    ] = None
+    lora_bias: Annotated[
+        bool,
+        Field(description="LoRA's bias for the second matrix, which AdaLoRA ignores."),
+    ] = False
+    target_parameters: Annotated[
+        None,
+        Field(
+            description="LoRA's bare weights as targets, which fail with AdaLoRA: leave it null."
+        ),
+    ] = None
+    use_bdlora: Annotated[
+        dict[str, Any] | None,
+        Field(description="LoRA's block-diagonal matrices, which AdaLoRA ignores."),
+    ] = None
+    arrow_config: Annotated[
+        dict[str, Any] | None,
+        Field(
+            description="LoRA's routing among trained adapters, which AdaLoRA ignores."
+        ),
+    ] = None
+    kasa_config: Annotated[
+        dict[str, Any] | None,
+        Field(description="LoRA's cut of small singular parts, which AdaLoRA ignores."),
+    ] = None
+    ensure_weight_tying: Annotated[
+        bool,
+        Field(
+            description="Keeps adapted or fully trained layers tied where the base model ties them, as it often does `embed_tokens` and `lm_head`."
+        ),
+    ] = False
+    target_r: Annotated[
+        int,
+        Field(
+            description="Rank that a layer has on average when all cuts are done.", ge=1
+        ),
+    ] = 8
+    init_r: Annotated[
+        int,
+        Field(
+            description="Rank that every layer starts with. Half as much again as `target_r` leaves room for cuts.",
+            ge=1,
+        ),
+    ] = 12
+    tinit: Annotated[
+        int,
+        Field(
+            description="Steps at the start without cuts. Raise it where the loss is unsteady at first.",
+            ge=0,
+        ),
+    ] = 0
+    tfinal: Annotated[
+        int,
+        Field(
+            description="Steps at the end that train the ranks that are left, without cuts.",
+            ge=0,
+        ),
+    ] = 0
+    deltaT: Annotated[
+        int,
+        Field(
+            description="Steps between two cuts. More makes the estimates steadier.",
+            ge=1,
+        ),
+    ] = 1
+    beta1: Annotated[
+        float,
+        Field(
+            description="Smoothing of the importance of weights over steps, between 0 and 1. Nearer 1 is smoother.",
+            gt=0.0,
+            lt=1.0,
+        ),
+    ] = 0.85
+    beta2: Annotated[
+        float,
+        Field(
+            description="Smoothing of the uncertainty of that importance, between 0 and 1.",
+            gt=0.0,
+            lt=1.0,
+        ),
+    ] = 0.85
+    orth_reg_weight: Annotated[
+        float,
+        Field(
+            description="Weight of the penalty that keeps the adapter's matrices orthogonal. It is part of the logged loss.",
+            ge=0.0,
+        ),
+    ] = 0.5
+    total_step: Annotated[
+        int,
+        Field(
+            description="Optimizer steps of the whole run, from which the cuts are planned. Must be above `tinit` + `tfinal`.",
+            ge=1,
+        ),
+    ]
+
+
+class AdamssKwargs(BaseModel):
+    """
+    Settings of AdaMSS, which splits each weight's main directions into clusters and trains a tiny update in each. Worth it for very small adapters; it needs scikit-learn, and building it takes a decomposition per layer.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    r: Annotated[
+        int,
+        Field(
+            description="Main directions that are kept of each weight, capped by its size. 50 to 500 is usual.",
+            ge=1,
+        ),
+    ] = 100
+    num_subspaces: Annotated[
+        int,
+        Field(
+            description="Clusters of each weight's directions. 3 to 10 is usual; more train more parameters.",
+            ge=1,
+        ),
+    ] = 5
+    subspace_rank: Annotated[
+        int,
+        Field(
+            description="Rank of the update in each cluster. 1 to 4 is mostly enough.",
+            ge=1,
+        ),
+    ] = 1
+    target_modules: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Layers that get an adapter: a list of name endings, a regular expression, or `all-linear`. Null takes PEFT's choice for the architecture, mostly the query and value projections."
+        ),
+    ] = None
+    init_weights: Annotated[
+        Literal["orthogonal"] | None,
+        Field(
+            description="`orthogonal` starts without effect on the model; null starts from small random numbers."
+        ),
+    ] = "orthogonal"
+    modules_to_save: Annotated[
+        list[str] | None,
+        Field(
+            description="Layers trained in full beside the adapter and saved with it, such as `embed_tokens` and `lm_head` where the vocabulary grows."
+        ),
+    ] = None
+    layers_to_transform: Annotated[
+        LayersToTransformInteger | list[LayersToTransformItem] | None,
+        Field(
+            description="Indices, from 0, of the layers that get an adapter. Null means all; not together with a `target_modules` that is text."
+        ),
+    ] = None
+    layers_pattern: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Name of the model's list of layers, such as `layers` or `h`, for `layers_to_transform`. Null fits most models."
+        ),
+    ] = None
+    use_asa: Annotated[
+        bool,
+        Field(
+            description="Prunes clusters by importance during training. It needs peft's `AdamssAsaCallback` in the trainer; without it nothing is pruned."
+        ),
+    ] = False
+    asa_target_subspaces: Annotated[
+        int,
+        Field(
+            description="Clusters left in the whole model once pruning is done.", ge=1
+        ),
+    ] = 50
+    init_warmup: Annotated[
+        int,
+        Field(description="Steps before pruning begins; below `final_warmup`.", ge=0),
+    ] = 50
+    final_warmup: Annotated[
+        int,
+        Field(
+            description="Step at which pruning is done. A third to half of the run is a good end.",
+            ge=1,
+        ),
+    ] = 1000
+    mask_interval: Annotated[
+        int, Field(description="Steps between two rounds of pruning.", ge=1)
+    ] = 100
+    asa_importance_beta: Annotated[
+        float,
+        Field(
+            description="Smoothing of the clusters' importance over steps, from 0 to 1.",
+            ge=0.0,
+            le=1.0,
+        ),
+    ] = 0.85
+    asa_uncertainty_beta: Annotated[
+        float,
+        Field(
+            description="Smoothing of how far that importance swings, from 0 to 1.",
+            ge=0.0,
+            le=1.0,
+        ),
+    ] = 0.85
+    asa_schedule_exponent: Annotated[
+        float,
+        Field(
+            description="Shape of the pruning schedule: 1 prunes evenly, more prunes early.",
+            gt=0.0,
+        ),
+    ] = 3.0
+    use_dynamic_rank: Annotated[
+        bool,
+        Field(
+            description="Lets each cluster's rank follow its singular values, up to `subspace_rank`."
+        ),
+    ] = False
+    svd_threshold: Annotated[
+        float,
+        Field(
+            description="Share of the largest singular value, from 0 to 1, above which a direction counts for `use_dynamic_rank`. Higher gives lower ranks.",
+            ge=0.0,
+            le=1.0,
+        ),
+    ] = 0.1
+    random_seed: Annotated[
+        int,
+        Field(
+            description="Seed of the decomposition and the clusters. A saved adapter is rebuilt with it, so keep it.",
+            ge=0,
+        ),
+    ] = 0
+
+
+class BOFTKwargs(BaseModel):
+    """
+    Settings of BOFT, which rotates weights by products of sparse orthogonal blocks and so keeps what the model knows. Worth a try where LoRA forgets too much; slower and heavier in training.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    boft_block_size: Annotated[
+        int,
+        Field(
+            description="Size of a rotated block, which must divide the layers' input sizes and be even with several factors. 0 where `boft_block_num` is set: exactly one of the two is not 0.",
+            ge=0,
+        ),
+    ] = 4
+    boft_block_num: Annotated[
+        int,
+        Field(
+            description="Blocks in each layer, in place of `boft_block_size`. Must divide the layers' input sizes.",
+            ge=0,
+        ),
+    ] = 0
+    boft_n_butterfly_factor: Annotated[
+        int,
+        Field(
+            description="Sparse factors whose product is the rotation. More mix more dimensions and cost more; block count and size must allow it.",
+            ge=1,
+        ),
+    ] = 1
+    target_modules: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Layers that get an adapter: a list of name endings, a regular expression, or `all-linear`. Null takes PEFT's choice for the architecture, mostly the query and value projections."
+        ),
+    ] = None
+    exclude_modules: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Layers left out of `target_modules`: a list of name endings, or a regular expression."
+        ),
+    ] = None
+    boft_dropout: Annotated[
+        float,
+        Field(
+            description="Probability, from 0 to 1, of leaving a block without rotation in training.",
+            ge=0.0,
+            le=1.0,
+        ),
+    ] = 0.0
+    fan_in_fan_out: Annotated[
+        bool,
+        Field(
+            description="Says that weights are stored as (input, output), as in GPT-2. PEFT sets it itself for the layers that it knows."
+        ),
+    ] = False
+    bias: Annotated[
+        Literal["none", "all", "boft_only"],
+        Field(
+            description="Which biases of the model are trained: none, all, or those of the adapted layers. Anything but `none` changes the base model too."
+        ),
+    ] = "none"
+    modules_to_save: Annotated[
+        list[str] | None,
+        Field(
+            description="Layers trained in full beside the adapter and saved with it, such as `embed_tokens` and `lm_head` where the vocabulary grows."
+        ),
+    ] = None
+    init_weights: Annotated[
+        bool,
+        Field(
+            description="True starts without rotation; false starts from random ones, for tests."
+        ),
+    ] = True
+    layers_to_transform: Annotated[
+        LayersToTransformInteger | list[LayersToTransformItem] | None,
+        Field(
+            description="Indices, from 0, of the layers that get an adapter. Null means all; not together with a `target_modules` that is text."
+        ),
+    ] = None
+    layers_pattern: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Name of the model's list of layers, such as `layers` or `h`, for `layers_to_transform`. Null fits most models."
+        ),
+    ] = None
+
+
+class AdaptionPromptKwargs(BaseModel):
+    """
+    Settings of LLaMA-Adapter, which trains gated prompt vectors in the upper attention layers of Llama, Mistral and GPT-2 models. Small and gentle at the start; the SFT trainer of trl 1.16 fails with it.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    target_modules: Annotated[
+        str | None,
+        Field(
+            description="Name ending of the attention layers, such as `self_attn`. Null takes PEFT's choice for the architecture."
+        ),
+    ] = None
+    adapter_len: Annotated[
+        int,
+        Field(
+            description="Prompt vectors in each adapted layer. About 10 is usual.", ge=1
+        ),
+    ]
+    adapter_layers: Annotated[
+        int,
+        Field(
+            description="Layers that get prompt vectors, counted from the top; at most those of the model.",
+            ge=1,
+        ),
+    ]
+
+
+class IA3Kwargs(BaseModel):
+    """
+    Settings of (IA)³, which trains one factor for each key, value and feed-forward dimension. Worth it for tiny adapters and small data sets; raise the learning rate against LoRA's.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    target_modules: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Layers that get factors: a list of name endings, a regular expression, or `all-linear`. Null takes PEFT's choice for the architecture, mostly keys, values and one feed-forward layer."
+        ),
+    ] = None
+    exclude_modules: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Layers left out of `target_modules`: a list of name endings, or a regular expression."
+        ),
+    ] = None
+    feedforward_modules: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Targets whose inputs are scaled, where the others' outputs are: a list of name endings, or a regular expression. A list must be part of `target_modules`; null takes PEFT's choice."
+        ),
+    ] = None
+    fan_in_fan_out: Annotated[
+        bool,
+        Field(
+            description="Says that weights are stored as (input, output), as in GPT-2. PEFT sets it itself for the layers that it knows."
+        ),
+    ] = False
+    modules_to_save: Annotated[
+        list[str] | None,
+        Field(
+            description="Layers trained in full beside the adapter and saved with it, such as `embed_tokens` and `lm_head` where the vocabulary grows."
+        ),
+    ] = None
+    init_ia3_weights: Annotated[
+        bool,
+        Field(
+            description="True starts with factors of 1, without effect on the model; false starts from random ones."
+        ),
+    ] = True
+
+
+class BeftKwargs(BaseModel):
+    """
+    Settings of BEFT, which trains one bias vector for each target layer and nothing else. Worth it for the smallest adapters; it merges only into layers that have a bias.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    target_modules: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Layers that get a bias: a list of name endings, a regular expression, or `all-linear`. Null takes PEFT's choice for the architecture, mostly the value projections."
+        ),
+    ] = None
+    modules_to_save: Annotated[
+        list[str] | None,
+        Field(
+            description="Layers trained in full beside the adapter and saved with it, such as `embed_tokens` and `lm_head` where the vocabulary grows."
+        ),
+    ] = None
+    init_weights: Annotated[
+        bool,
+        Field(
+            description="True starts with biases of 0, without effect on the model; false starts from random ones."
+        ),
+    ] = True
+
+
+class LilyKwargs(BaseModel):
+    """
+    Settings of Lily, which shares low-rank matrices among layers and mixes them by a trained router. Worth it for higher ranks at LoRA's size; it cannot be merged.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    r: Annotated[
+        int,
+        Field(
+            description="Rank of the adapter. Two to four times LoRA's is usual, as few matrices carry all layers.",
+            ge=1,
+        ),
+    ] = 32
+    stride_A: Annotated[
+        int,
+        Field(
+            description="Neighboring layers that share one first matrix. 2 to 4 saves parameters for a higher rank.",
+            ge=1,
+        ),
+    ] = 1
+    num_B: Annotated[
+        int,
+        Field(
+            description="Second matrices that all layers share and the router mixes; 2 or more. About the number of first matrices is a good start.",
+            ge=2,
+        ),
+    ] = 2
+    scaling: Annotated[
+        float,
+        Field(
+            description="Factor of the adapter's output. It acts like a learning rate: try 0.1 to 10.",
+            gt=0.0,
+        ),
+    ] = 1.0
+    target_modules: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Layers that get an adapter: a list of name endings, a regular expression, or `all-linear`. Null takes PEFT's choice for the architecture, mostly the query and value projections."
+        ),
+    ] = None
+    exclude_modules: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Layers left out of `target_modules`: a list of name endings, or a regular expression."
+        ),
+    ] = None
+    modules_to_save: Annotated[
+        list[str] | None,
+        Field(
+            description="Layers trained in full beside the adapter and saved with it, such as `embed_tokens` and `lm_head` where the vocabulary grows."
+        ),
+    ] = None
+    layers_to_transform: Annotated[
+        LayersToTransformInteger | list[LayersToTransformItem] | None,
+        Field(
+            description="Indices, from 0, of the layers that get an adapter. Null means all; not together with a `target_modules` that is text."
+        ),
+    ] = None
+    layers_pattern: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Name of the model's list of layers, such as `layers` or `h`, for `layers_to_transform`. Null fits most models."
+        ),
+    ] = None
+    init_weights: Annotated[
+        bool,
+        Field(
+            description="True starts without effect on the model; false starts from random matrices."
+        ),
+    ] = True
+
+
+class LoHaKwargs(BaseModel):
+    """
+    Settings of LoHa, which multiplies two low-rank updates element by element and so reaches a higher rank than LoRA of its size. Mostly used for image models; slower than LoRA.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    rank_pattern: Annotated[
+        dict[str, RankPatternAdditionalProperty],
+        Field(
+            description="Ranks of single layers, as a map from layer name or regular expression to rank; the others keep `r`."
+        ),
+    ] = {}
+    alpha_pattern: Annotated[
+        dict[str, AlphaPatternAdditionalProperty],
+        Field(
+            description="Scales of single layers, as a map from layer name or regular expression to alpha; the others keep `alpha`."
+        ),
+    ] = {}
+    r: Annotated[
+        int,
+        Field(
+            description="Rank of each of the two products; the update's rank goes up to its square. Half of a LoRA rank has about its size.",
+            ge=1,
+        ),
+    ] = 8
+    alpha: Annotated[
+        int,
+        Field(
+            description="Scale of the adapter: its output is multiplied by `alpha` / `r`.",
+            ge=1,
+        ),
+    ] = 8
+    rank_dropout: Annotated[
+        float,
+        Field(
+            description="Probability, from 0 to 1, of dropping rows of the update in training.",
+            ge=0.0,
+            le=1.0,
+        ),
+    ] = 0.0
+    module_dropout: Annotated[
+        float,
+        Field(
+            description="Probability, from 0 to 1, of leaving out a layer's whole LoHa update in a training step.",
+            ge=0.0,
+            le=1.0,
+        ),
+    ] = 0.0
+    use_effective_conv2d: Annotated[
+        bool,
+        Field(
+            description="Splits convolutions larger than 1 in a cheaper way. Without effect on models of linear layers, as language models are."
+        ),
+    ] = False
+    target_modules: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Layers that get an adapter: a list of name endings, a regular expression, or `all-linear`. Null takes PEFT's choice for the architecture, mostly the query and value projections."
+        ),
+    ] = None
+    exclude_modules: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Layers left out of `target_modules`: a list of name endings, or a regular expression."
+        ),
+    ] = None
+    init_weights: Annotated[
+        bool,
+        Field(
+            description="True starts without effect on the model; false starts from random numbers, for tests."
+        ),
+    ] = True
+    layers_to_transform: Annotated[
+        LayersToTransformInteger | list[LayersToTransformItem] | None,
+        Field(
+            description="Indices, from 0, of the layers that get an adapter. Null means all; not together with a `target_modules` that is text."
+        ),
+    ] = None
+    layers_pattern: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Name of the model's list of layers, such as `layers` or `h`, for `layers_to_transform`. Null fits most models."
+        ),
+    ] = None
+    modules_to_save: Annotated[
+        list[str] | None,
+        Field(
+            description="Layers trained in full beside the adapter and saved with it, such as `embed_tokens` and `lm_head` where the vocabulary grows."
+        ),
+    ] = None
+
+
+class LoKrKwargs(BaseModel):
+    """
+    Settings of LoKr, which builds each update as a Kronecker product of small matrices. Worth it for very small adapters that still reach a high rank.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    rank_pattern: Annotated[
+        dict[str, RankPatternAdditionalProperty],
+        Field(
+            description="Ranks of single layers, as a map from layer name or regular expression to rank; the others keep `r`."
+        ),
+    ] = {}
+    alpha_pattern: Annotated[
+        dict[str, AlphaPatternAdditionalProperty],
+        Field(
+            description="Scales of single layers, as a map from layer name or regular expression to alpha; the others keep `alpha`."
+        ),
+    ] = {}
+    r: Annotated[
+        int,
+        Field(
+            description="Rank that the large factor is split by. From half the factor's size on it is not split at all.",
+            ge=1,
+        ),
+    ] = 8
+    alpha: Annotated[
+        int,
+        Field(
+            description="Scale of the adapter: its output is multiplied by `alpha` / `r`.",
+            ge=1,
+        ),
+    ] = 8
+    rank_dropout: Annotated[
+        float,
+        Field(
+            description="Probability, from 0 to 1, of dropping rows of the LoKr update in training.",
+            ge=0.0,
+            le=1.0,
+        ),
+    ] = 0.0
+    module_dropout: Annotated[
+        float,
+        Field(
+            description="Probability, from 0 to 1, of leaving out a layer's whole LoKr update in a training step.",
+            ge=0.0,
+            le=1.0,
+        ),
+    ] = 0.0
+    use_effective_conv2d: Annotated[
+        bool,
+        Field(
+            description="Splits convolutions larger than 1 in a cheaper way. Without effect on models of linear layers, as language models are."
+        ),
+    ] = False
+    decompose_both: Annotated[
+        bool,
+        Field(
+            description="Splits the small factor by `r` too, where it is large enough. Saves parameters."
+        ),
+    ] = False
+    decompose_factor: Annotated[
+        int,
+        Field(
+            description="Size of the small factor, if it divides the layer's sizes. -1 splits as evenly as possible; a lower number trains more parameters.",
+            ge=-1,
+        ),
+    ] = -1
+    rank_dropout_scale: Annotated[
+        bool,
+        Field(
+            description="Scales up what `rank_dropout` leaves, so that the update keeps its mean size."
+        ),
+    ] = False
+    target_modules: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Layers that get an adapter: a list of name endings, a regular expression, or `all-linear`. Null takes PEFT's choice for the architecture, mostly the query and value projections."
+        ),
+    ] = None
+    exclude_modules: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Layers left out of `target_modules`: a list of name endings, or a regular expression."
+        ),
+    ] = None
+    init_weights: Annotated[
+        bool | Literal["lycoris"],
+        Field(
+            description="True or `lycoris` starts without effect on the model, with a different factor at 0; false starts from random numbers."
+        ),
+    ] = True
+    layers_to_transform: Annotated[
+        LayersToTransformInteger | list[LayersToTransformItem] | None,
+        Field(
+            description="Indices, from 0, of the layers that get an adapter. Null means all; not together with a `target_modules` that is text."
+        ),
+    ] = None
+    layers_pattern: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Name of the model's list of layers, such as `layers` or `h`, for `layers_to_transform`. Null fits most models."
+        ),
+    ] = None
+    modules_to_save: Annotated[
+        list[str] | None,
+        Field(
+            description="Layers trained in full beside the adapter and saved with it, such as `embed_tokens` and `lm_head` where the vocabulary grows."
+        ),
+    ] = None
+
+
+class OFTKwargs(BaseModel):
+    """
+    Settings of OFT, which rotates blocks of each weight's inputs and keeps angles between neurons. Worth a try where LoRA forgets too much; it works on quantized models too.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    r: Annotated[
+        int,
+        Field(
+            description="Blocks in each layer, in place of `oft_block_size`; exactly one of the two is not 0, so set that to 0 with this. More blocks train fewer parameters.",
+            ge=0,
+        ),
+    ] = 0
+    oft_block_size: Annotated[
+        int,
+        Field(
+            description="Size of a rotated block. Larger trains more parameters; a size that does not divide a layer's inputs is adjusted.",
+            ge=0,
+        ),
+    ] = 32
+    module_dropout: Annotated[
+        float,
+        Field(
+            description="Probability, from 0 to 1, of leaving a block without rotation in a training step.",
+            ge=0.0,
+            le=1.0,
+        ),
+    ] = 0.0
+    target_modules: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Layers that get an adapter: a list of name endings, a regular expression, or `all-linear`. Null takes PEFT's choice for the architecture, mostly the query and value projections."
+        ),
+    ] = None
+    fan_in_fan_out: Annotated[
+        bool,
+        Field(
+            description="Says that weights are stored as (input, output), as in GPT-2. PEFT sets it itself for the layers that it knows."
+        ),
+    ] = False
+    bias: Annotated[
+        Literal["none", "all", "oft_only"],
+        Field(
+            description="Which biases of the model are trained: none, all, or those of the adapted layers. Anything but `none` changes the base model too."
+        ),
+    ] = "none"
+    exclude_modules: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Layers left out of `target_modules`: a list of name endings, or a regular expression."
+        ),
+    ] = None
+    init_weights: Annotated[
+        bool,
+        Field(
+            description="True starts without rotation; false starts from random rotations, for tests."
+        ),
+    ] = True
+    layers_to_transform: Annotated[
+        LayersToTransformInteger | list[LayersToTransformItem] | None,
+        Field(
+            description="Indices, from 0, of the layers that get an adapter. Null means all; not together with a `target_modules` that is text."
+        ),
+    ] = None
+    layers_pattern: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Name of the model's list of layers, such as `layers` or `h`, for `layers_to_transform`. Null fits most models."
+        ),
+    ] = None
+    modules_to_save: Annotated[
+        list[str] | None,
+        Field(
+            description="Layers trained in full beside the adapter and saved with it, such as `embed_tokens` and `lm_head` where the vocabulary grows."
+        ),
+    ] = None
+    coft: Annotated[
+        bool, Field(description="Bounds how far rotations may go, by `eps`.")
+    ] = False
+    eps: Annotated[
+        float,
+        Field(
+            description="Bound of the rotations for `coft`, 0 or more. Lower stays nearer to the base model.",
+            ge=0.0,
+        ),
+    ] = 6e-05
+    block_share: Annotated[
+        bool,
+        Field(
+            description="Trains one block for a whole layer, which makes the adapter far smaller and weaker."
+        ),
+    ] = False
+    use_cayley_neumann: Annotated[
+        bool,
+        Field(
+            description="Approximates the rotations by a series, which is much faster. False is exact."
+        ),
+    ] = True
+    num_cayley_neumann_terms: Annotated[
+        int,
+        Field(
+            description="Terms of that series; 2 or more. More is closer to a true rotation, and slower.",
+            ge=2,
+        ),
+    ] = 5
+
+
+class PolyKwargs(BaseModel):
+    """
+    Settings of Poly, which trains several LoRA modules as skills and a mix of them for each task. Every batch must carry `task_ids`, which the trainers of trl do not pass.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    r: Annotated[int, Field(description="Rank of each skill.", ge=1)] = 8
+    target_modules: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Layers that get an adapter: a list of name endings, a regular expression, or `all-linear`. Null takes PEFT's choice for the architecture, mostly the query and value projections."
+        ),
+    ] = None
+    exclude_modules: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Layers left out of `target_modules`: a list of name endings, or a regular expression."
+        ),
+    ] = None
+    modules_to_save: Annotated[
+        list[str] | None,
+        Field(
+            description="Layers trained in full beside the adapter and saved with it, such as `embed_tokens` and `lm_head` where the vocabulary grows."
+        ),
+    ] = None
+    init_weights: Annotated[
+        bool,
+        Field(
+            description="True starts without effect on the model; false starts from random skills."
+        ),
+    ] = True
+    poly_type: Annotated[
+        Literal["poly"], Field(description="Kind of module; there is one.")
+    ] = "poly"
+    n_tasks: Annotated[
+        int,
+        Field(
+            description="Tasks in the data; `task_ids` count from 0 to one below it.",
+            ge=1,
+        ),
+    ] = 1
+    n_skills: Annotated[
+        int,
+        Field(
+            description="Skills in each layer, which tasks share. Fewer than tasks makes them share.",
+            ge=1,
+        ),
+    ] = 4
+    n_splits: Annotated[
+        int,
+        Field(
+            description="Parts of each layer's inputs and outputs that are mixed apart. Must divide both sizes.",
+            ge=1,
+        ),
+    ] = 1
+
+
+class LNTuningKwargs(BaseModel):
+    """
+    Settings of LN tuning, which trains the model's own normalization layers. Worth it for tiny adapters; it adds no layers and no cost to the model.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    target_modules: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Normalization layers that are trained: a list of name endings, or a regular expression. Null takes PEFT's choice for the architecture."
+        ),
+    ] = None
+    exclude_modules: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Layers left out of `target_modules`: a list of name endings, or a regular expression."
+        ),
+    ] = None
+    modules_to_save: Annotated[
+        list[str] | None,
+        Field(
+            description="Layers trained in full beside the adapter and saved with it, such as `embed_tokens` and `lm_head` where the vocabulary grows."
+        ),
+    ] = None
+
+
+class VeraKwargs(BaseModel):
+    """
+    Settings of VeRA, which freezes one pair of random matrices for all layers and trains only scaling vectors. Worth it for adapters about ten times smaller than LoRA's; use a higher learning rate.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    r: Annotated[
+        int,
+        Field(
+            description="Rank of the shared random matrices. It costs little, so it is far above LoRA's.",
+            ge=1,
+        ),
+    ] = 256
+    target_modules: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Layers that get an adapter: a list of name endings, a regular expression, or `all-linear`. Null takes PEFT's choice for the architecture, mostly the query and value projections."
+        ),
+    ] = None
+    projection_prng_key: Annotated[
+        int,
+        Field(
+            description="Seed of the shared random matrices. Keep it for an adapter that was saved without them.",
+            ge=0,
+        ),
+    ] = 0
+    save_projection: Annotated[
+        bool,
+        Field(
+            description="Saves the frozen random matrices with the adapter. False makes it far smaller, but it loads rightly only where the same seed gives the same numbers."
+        ),
+    ] = True
+    vera_dropout: Annotated[
+        float,
+        Field(
+            description="Probability, from 0 to 1, of dropping each input of the adapter in training.",
+            ge=0.0,
+            le=1.0,
+        ),
+    ] = 0.0
+    d_initial: Annotated[
+        float,
+        Field(
+            description="First value of the inner scales. 0.1 is usual; 1 starts bolder."
+        ),
+    ] = 0.1
+    fan_in_fan_out: Annotated[
+        bool,
+        Field(
+            description="Says that weights are stored as (input, output), as in GPT-2. PEFT sets it itself for the layers that it knows."
+        ),
+    ] = False
+    bias: Annotated[
+        Literal["none", "all", "vera_only"],
+        Field(
+            description="Which biases of the model are trained: none, all, or those of the adapted layers. Anything but `none` changes the base model too."
+        ),
+    ] = "none"
+    modules_to_save: Annotated[
+        list[str] | None,
+        Field(
+            description="Layers trained in full beside the adapter and saved with it, such as `embed_tokens` and `lm_head` where the vocabulary grows."
+        ),
+    ] = None
+    init_weights: Annotated[
+        bool,
+        Field(
+            description="True starts VeRA without effect on the model; false starts it from random numbers, for tests."
+        ),
+    ] = True
+    layers_to_transform: Annotated[
+        LayersToTransformInteger | list[LayersToTransformItem] | None,
+        Field(
+            description="Indices, from 0, of the layers that get an adapter. Null means all; not together with a `target_modules` that is text."
+        ),
+    ] = None
+    layers_pattern: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Name of the model's list of layers, such as `layers` or `h`, for `layers_to_transform`. Null fits most models."
+        ),
+    ] = None
+
+
+class FrodKwargs(BaseModel):
+    """
+    Settings of FRoD, which builds a basis from the base weights of all layers and trains sparse rotations and scales on it. A try at full-rank updates with few parameters; building it is slow on large models.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    target_modules: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Layers that get an adapter: a list of name endings, a regular expression, or `all-linear`. Null takes PEFT's choice for the architecture, mostly the query and value projections."
+        ),
+    ] = None
+    projection_prng_key: Annotated[
+        int,
+        Field(
+            description="Seed of the places of the trained entries. Adapters on one model must share it.",
+            ge=0,
+        ),
+    ] = 0
+    save_projection: Annotated[
+        bool,
+        Field(
+            description="Saves the shared basis with the adapter. False makes it smaller, but it must be built again from the same base model."
+        ),
+    ] = True
+    frod_dropout: Annotated[
+        float,
+        Field(
+            description="Probability, from 0 to 1, of dropping each input of the adapter in training.",
+            ge=0.0,
+            le=1.0,
+        ),
+    ] = 0.0
+    fan_in_fan_out: Annotated[
+        bool,
+        Field(
+            description="Says that weights are stored as (input, output), as in GPT-2. PEFT sets it itself for the layers that it knows."
+        ),
+    ] = False
+    bias: Annotated[
+        Literal["none", "all", "frod_only"],
+        Field(
+            description="Which biases of the model are trained: none, all, or those of the adapted layers. Anything but `none` changes the base model too."
+        ),
+    ] = "none"
+    modules_to_save: Annotated[
+        list[str] | None,
+        Field(
+            description="Layers trained in full beside the adapter and saved with it, such as `embed_tokens` and `lm_head` where the vocabulary grows."
+        ),
+    ] = None
+    init_weights: Annotated[
+        bool,
+        Field(
+            description="True starts FRoD without effect on the model; false starts it from random numbers, for tests."
+        ),
+    ] = True
+    layers_to_transform: Annotated[
+        LayersToTransformInteger | list[LayersToTransformItem] | None,
+        Field(
+            description="Indices, from 0, of the layers that get an adapter. Null means all; not together with a `target_modules` that is text."
+        ),
+    ] = None
+    layers_pattern: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Name of the model's list of layers, such as `layers` or `h`, for `layers_to_transform`. Null fits most models."
+        ),
+    ] = None
+    sparse_rate: Annotated[
+        float,
+        Field(
+            description="Share of the rotation's entries, from 0 to 1, that are trained. More learns more and is larger.",
+            ge=0.0,
+            le=1.0,
+        ),
+    ] = 0.01
+    regularization_alpha: Annotated[
+        float,
+        Field(
+            description="Small number, above 0, that keeps the basis stable where layers resemble each other.",
+            gt=0.0,
+        ),
+    ] = 0.001
+    progressbar: Annotated[
+        bool, Field(description="Shows progress while the basis is built.")
+    ] = True
+    runtime_offload_base_weight: Annotated[
+        bool,
+        Field(
+            description="Keeps base weights in CPU memory while the adapter does not need them. Saves GPU memory and costs time."
+        ),
+    ] = False
+
+
+class PveraKwargs(BaseModel):
+    """
+    Settings of PVeRA, VeRA whose inner values are sampled from a distribution that is learned. Worth a try where VeRA overfits or answers should show their uncertainty.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    r: Annotated[
+        int,
+        Field(
+            description="Rank of PVeRA's shared random matrices. It costs little, so it is far above LoRA's.",
+            ge=1,
+        ),
+    ] = 256
+    target_modules: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Layers that get an adapter: a list of name endings, a regular expression, or `all-linear`. Null takes PEFT's choice for the architecture, mostly the query and value projections."
+        ),
+    ] = None
+    projection_prng_key: Annotated[
+        int,
+        Field(
+            description="Seed of the shared random matrices. Adapters on one model must share it.",
+            ge=0,
+        ),
+    ] = 0
+    save_projection: Annotated[
+        bool,
+        Field(
+            description="Saves the frozen random matrices with the adapter. False makes it far smaller, but it loads rightly only where the same seed gives the same numbers."
+        ),
+    ] = True
+    pvera_dropout: Annotated[
+        float,
+        Field(
+            description="Probability, from 0 to 1, of dropping each input of the adapter in training.",
+            ge=0.0,
+            le=1.0,
+        ),
+    ] = 0.0
+    d_initial: Annotated[
+        float, Field(description="First value of PVeRA's inner scales. 0.1 is usual.")
+    ] = 0.1
+    fan_in_fan_out: Annotated[
+        bool,
+        Field(
+            description="Says that weights are stored as (input, output), as in GPT-2. PEFT sets it itself for the layers that it knows."
+        ),
+    ] = False
+    bias: Annotated[
+        Literal["none", "all", "pvera_only"],
+        Field(
+            description="Which biases of the model are trained: none, all, or those of the adapted layers. Anything but `none` changes the base model too."
+        ),
+    ] = "none"
+    modules_to_save: Annotated[
+        list[str] | None,
+        Field(
+            description="Layers trained in full beside the adapter and saved with it, such as `embed_tokens` and `lm_head` where the vocabulary grows."
+        ),
+    ] = None
+    init_weights: Annotated[
+        bool,
+        Field(
+            description="True starts PVeRA without effect on the model; false starts it from random numbers, for tests."
+        ),
+    ] = True
+    layers_to_transform: Annotated[
+        LayersToTransformInteger | list[LayersToTransformItem] | None,
+        Field(
+            description="Indices, from 0, of the layers that get an adapter. Null means all; not together with a `target_modules` that is text."
+        ),
+    ] = None
+    layers_pattern: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Name of the model's list of layers, such as `layers` or `h`, for `layers_to_transform`. Null fits most models."
+        ),
+    ] = None
+    sample_at_inference: Annotated[
+        bool,
+        Field(
+            description="Samples in use too, where false takes the learned mean. True makes answers vary."
+        ),
+    ] = False
+    generator_seed: Annotated[
+        int | None,
+        Field(description="Seed of the sampling. Null follows the global seed.", ge=0),
+    ] = None
+
+
+NFrequencyPatternAdditionalProperty = TypeAliasType(
+    "NFrequencyPatternAdditionalProperty", Annotated[int, Field(ge=1)]
+)
+
+
+class FourierFTKwargs(BaseModel):
+    """
+    Settings of FourierFT, which trains a few frequencies of each weight's change. Worth it for adapters much smaller than LoRA's; every step transforms whole weights, so it is slower.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    n_frequency: Annotated[
+        int,
+        Field(
+            description="Trained frequencies in each layer, at most its weights. More learns more and takes more memory.",
+            ge=1,
+        ),
+    ] = 1000
+    scaling: Annotated[
+        float,
+        Field(
+            description="Factor of the update, which acts like a learning rate. 100 to 300 is usual.",
+            gt=0.0,
+        ),
+    ] = 150.0
+    random_loc_seed: Annotated[
+        int,
+        Field(
+            description="Seed of the places of the trained frequencies. A saved adapter is rebuilt with it.",
+            ge=0,
+        ),
+    ] = 777
+    fan_in_fan_out: Annotated[
+        bool,
+        Field(
+            description="Says that weights are stored as (input, output), as in GPT-2. PEFT sets it itself for the layers that it knows."
+        ),
+    ] = False
+    target_modules: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Layers that get an adapter: a list of name endings, a regular expression, or `all-linear`. Null takes PEFT's choice for the architecture, mostly the query and value projections."
+        ),
+    ] = None
+    exclude_modules: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Layers left out of `target_modules`: a list of name endings, or a regular expression."
+        ),
+    ] = None
+    bias: Annotated[
+        Literal["none", "all", "fourier_only"],
+        Field(
+            description="Which biases of the model are trained: none, all, or those of the adapted layers. Anything but `none` changes the base model too."
+        ),
+    ] = "none"
+    modules_to_save: Annotated[
+        list[str] | None,
+        Field(
+            description="Layers trained in full beside the adapter and saved with it, such as `embed_tokens` and `lm_head` where the vocabulary grows."
+        ),
+    ] = None
+    layers_to_transform: Annotated[
+        LayersToTransformInteger | list[LayersToTransformItem] | None,
+        Field(
+            description="Indices, from 0, of the layers that get an adapter. Null means all; not together with a `target_modules` that is text."
+        ),
+    ] = None
+    layers_pattern: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Name of the model's list of layers, such as `layers` or `h`, for `layers_to_transform`. Null fits most models."
+        ),
+    ] = None
+    n_frequency_pattern: Annotated[
+        dict[str, NFrequencyPatternAdditionalProperty],
+        Field(
+            description="Frequencies of single layers, as a map from layer name or regular expression to number; the others keep `n_frequency`."
+        ),
+    ] = {}
+    init_weights: Annotated[
+        bool,
+        Field(
+            description="True starts all frequencies at 0, without effect on the model; false from random numbers."
+        ),
+    ] = False
+
+
+class GloraKwargs(BaseModel):
+    """
+    Settings of GLoRA, which scales and shifts both weights and biases, each in a form that you choose. Worth it for searching between the smallest and the most able adapter.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    r: Annotated[
+        int, Field(description="Rank of the parts whose form is `lora`.", ge=1)
+    ] = 8
+    target_modules: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Layers that get an adapter: a list of name endings, a regular expression, or `all-linear`. Null takes PEFT's choice for the architecture, mostly the query and value projections."
+        ),
+    ] = None
+    bias: Annotated[
+        Literal["none", "all", "glora_only"],
+        Field(
+            description="Which biases of the model are trained: none, all, or those of the adapted layers. Anything but `none` changes the base model too."
+        ),
+    ] = "none"
+    modules_to_save: Annotated[
+        list[str] | None,
+        Field(
+            description="Layers trained in full beside the adapter and saved with it, such as `embed_tokens` and `lm_head` where the vocabulary grows."
+        ),
+    ] = None
+    config_A_B: Annotated[
+        Literal["lora", "vector", "constant", "none"],
+        Field(
+            description="Form of the weight's scale and shift: low-rank matrices, a number for each output, one number, or none."
+        ),
+    ] = "lora"
+    config_C: Annotated[
+        Literal["lora", "vector", "none"],
+        Field(
+            description="Form of the part that turns the weight into a bias: low-rank, one vector, or none."
+        ),
+    ] = "lora"
+    config_D_E: Annotated[
+        Literal["vector", "constant", "none"],
+        Field(
+            description="Form of the bias's scale and shift: a number for each output, one number, or none. With all three forms `none` nothing is trained."
+        ),
+    ] = "constant"
+    init_weights: Annotated[
+        bool,
+        Field(
+            description="True starts GLoRA without effect on the model; false starts it from random numbers, for tests."
+        ),
+    ] = True
+
+
+AdaptersAdditionalProperty = TypeAliasType(
+    "AdaptersAdditionalProperty", Annotated[str, Field(min_length=1)]
+)
+
+
+class XLoraKwargs(BaseModel):
+    """
+    Settings of X-LoRA, which freezes LoRA adapters from earlier runs and trains a gate that mixes them for each token. Worth it for several finished experts; the model's `use_cache` must be false, and every step runs the model twice.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    hidden_size: Annotated[
+        int,
+        Field(
+            description="Width of the model's hidden states, the `hidden_size` in the base model's own config.",
+            ge=1,
+        ),
+    ]
+    adapters: Annotated[
+        dict[
+            Annotated[str, StringConstraints(pattern=r"^(0|[1-9][0-9]*)$")],
+            AdaptersAdditionalProperty,
+        ],
+        Field(
+            description='The trained LoRA adapters, as a map from number, counted from "0" and quoted, to local folder or hub id.',
+            min_length=1,
+        ),
+    ]
+    enable_softmax: Annotated[
+        bool, Field(description="Makes the weights of the adapters sum to 1.")
+    ] = True
+    enable_softmax_topk: Annotated[
+        bool,
+        Field(
+            description="Makes the weights of the `top_k_lora` chosen adapters sum to 1. Set `enable_softmax` to false with it."
+        ),
+    ] = False
+    layerwise_scalings: Annotated[
+        bool,
+        Field(
+            description="Gives every layer weights of its own, where false shares them."
+        ),
+    ] = False
+    xlora_depth: Annotated[
+        int,
+        Field(
+            description="Layers of the gate. More can route better and overfits sooner.",
+            ge=1,
+        ),
+    ] = 1
+    xlora_size: Annotated[
+        int,
+        Field(
+            description="Width of the gate's hidden layers, from an `xlora_depth` of 2 on.",
+            ge=1,
+        ),
+    ] = 2048
+    xlora_dropout_p: Annotated[
+        float,
+        Field(
+            description="Probability, from 0 to 1, of dropping values inside the gate, from an `xlora_depth` of 2 on.",
+            ge=0.0,
+            le=1.0,
+        ),
+    ] = 0.2
+    use_trainable_adapters: Annotated[
+        bool,
+        Field(
+            description="Trains the adapters together with the gate, which takes more memory."
+        ),
+    ] = False
+    softmax_temperature: Annotated[
+        float,
+        Field(
+            description="Evenness of the mix: below 1 favors the strongest adapter, above 1 evens out.",
+            gt=0.0,
+        ),
+    ] = 1.0
+    top_k_lora: Annotated[
+        int | None,
+        Field(
+            description="Adapters that take part for each token, the strongest ones. Null takes all.",
+            ge=1,
+        ),
+    ] = None
+    scaling_pass_value: Annotated[
+        float,
+        Field(
+            description="Weight that every adapter has in the first pass, which the gate reads. 0 reads the bare base model."
+        ),
+    ] = 0.0
+    global_scaling_weight: Annotated[
+        float, Field(description="Factor of every adapter's output.")
+    ] = 1.0
+
+
+class HRAKwargs(BaseModel):
+    """
+    Settings of HRA, which changes weights by a chain of trained reflections, orthogonal and low-rank at once. Worth a try where LoRA forgets too much; time grows with the rank.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    r: Annotated[
+        int,
+        Field(
+            description="Reflections in each layer. Take an even number: pairs start without effect on the model.",
+            ge=1,
+        ),
+    ] = 8
+    apply_GS: Annotated[
+        bool,
+        Field(
+            description="Makes the reflections orthogonal to each other, which bounds the change and is slower."
+        ),
+    ] = False
+    target_modules: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Layers that get an adapter: a list of name endings, a regular expression, or `all-linear`. Null takes PEFT's choice for the architecture, mostly the query and value projections."
+        ),
+    ] = None
+    exclude_modules: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Layers left out of `target_modules`: a list of name endings, or a regular expression."
+        ),
+    ] = None
+    init_weights: Annotated[
+        bool,
+        Field(
+            description="True starts pairs of equal reflections, which cancel out; false starts random ones."
+        ),
+    ] = True
+    layers_to_transform: Annotated[
+        LayersToTransformInteger | list[LayersToTransformItem] | None,
+        Field(
+            description="Indices, from 0, of the layers that get an adapter. Null means all; not together with a `target_modules` that is text."
+        ),
+    ] = None
+    layers_pattern: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Name of the model's list of layers, such as `layers` or `h`, for `layers_to_transform`. Null fits most models."
+        ),
+    ] = None
+    bias: Annotated[
+        Literal["none", "all", "hra_only"],
+        Field(
+            description="Which biases of the model are trained: none, all, or those of the adapted layers. Anything but `none` changes the base model too."
+        ),
+    ] = "none"
+    modules_to_save: Annotated[
+        list[str] | None,
+        Field(
+            description="Layers trained in full beside the adapter and saved with it, such as `embed_tokens` and `lm_head` where the vocabulary grows."
+        ),
+    ] = None
+
+
+class VBLoRAKwargs(BaseModel):
+    """
+    Settings of VB-LoRA, which puts all LoRA matrices together from one bank of trained vectors. Worth it for very small saved adapters; building each matrix from the bank costs some speed.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    r: Annotated[
+        int, Field(description="Rank of the matrices that are put together.", ge=1)
+    ] = 4
+    num_vectors: Annotated[
+        int, Field(description="Vectors in the bank. More suits larger models.", ge=1)
+    ] = 256
+    vector_length: Annotated[
+        int,
+        Field(
+            description="Length of a vector, which must divide every target's input and output size. Lower it where 256 does not.",
+            ge=1,
+        ),
+    ] = 256
+    topk: Annotated[
+        int,
+        Field(
+            description="Vectors mixed for each piece of a matrix, at most `num_vectors`. 2 is mostly best.",
+            ge=1,
+        ),
+    ] = 2
+    target_modules: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Layers that get an adapter: a list of name endings, a regular expression, or `all-linear`. Null takes PEFT's choice for the architecture, mostly the query and value projections."
+        ),
+    ] = None
+    exclude_modules: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Layers left out of `target_modules`: a list of name endings, or a regular expression."
+        ),
+    ] = None
+    save_only_topk_weights: Annotated[
+        bool,
+        Field(
+            description="Saves only the chosen vectors' weights, which is much smaller. Such an adapter can be used and merged, but not trained further."
+        ),
+    ] = False
+    vblora_dropout: Annotated[
+        float,
+        Field(
+            description="Probability, from 0 to 1, of dropping each input of the adapter in training.",
+            ge=0.0,
+            le=1.0,
+        ),
+    ] = 0.0
+    fan_in_fan_out: Annotated[
+        bool,
+        Field(
+            description="Says that weights are stored as (input, output), as in GPT-2. PEFT sets it itself for the layers that it knows."
+        ),
+    ] = False
+    bias: Annotated[
+        Literal["none", "all", "vblora_only"],
+        Field(
+            description="Which biases of the model are trained: none, all, or those of the adapted layers. Anything but `none` changes the base model too."
+        ),
+    ] = "none"
+    modules_to_save: Annotated[
+        list[str] | None,
+        Field(
+            description="Layers trained in full beside the adapter and saved with it, such as `embed_tokens` and `lm_head` where the vocabulary grows."
+        ),
+    ] = None
+    init_vector_bank_bound: Annotated[
+        float,
+        Field(
+            description="Largest first value in the bank. Large values make training unsteady.",
+            gt=0.0,
+        ),
+    ] = 0.02
+    init_logits_std: Annotated[
+        float,
+        Field(
+            description="Spread of the first choice among vectors, 0 or more.", ge=0.0
+        ),
+    ] = 0.1
+    layers_to_transform: Annotated[
+        LayersToTransformInteger | list[LayersToTransformItem] | None,
+        Field(
+            description="Indices, from 0, of the layers that get an adapter. Null means all; not together with a `target_modules` that is text."
+        ),
+    ] = None
+    layers_pattern: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Name of the model's list of layers, such as `layers` or `h`, for `layers_to_transform`. Null fits most models."
+        ),
+    ] = None
+
+
+class UniLoraKwargs(BaseModel):
+    """
+    Settings of Uni-LoRA, which takes all LoRA entries of the model from one short trained vector. Worth it for the smallest adapters: one vector is all that is saved.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    r: Annotated[
+        int, Field(description="Rank of the matrices that the vector fills.", ge=1)
+    ] = 4
+    proj_seed: Annotated[
+        int,
+        Field(
+            description="Seed that assigns entries to the vector's numbers. A saved adapter is rebuilt with it.",
+            ge=0,
+        ),
+    ] = 42
+    theta_d_length: Annotated[
+        int,
+        Field(
+            description="Length of the trained vector, the size of the whole adapter. Thousands learn more than the default.",
+            ge=1,
+        ),
+    ] = 256
+    target_modules: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Layers that get an adapter: a list of name endings, a regular expression, or `all-linear`. Null takes PEFT's choice for the architecture, mostly the query and value projections."
+        ),
+    ] = None
+    unilora_dropout: Annotated[
+        float,
+        Field(
+            description="Probability, from 0 to 1, of dropping each input of the adapter in training.",
+            ge=0.0,
+            le=1.0,
+        ),
+    ] = 0.0
+    fan_in_fan_out: Annotated[
+        bool,
+        Field(
+            description="Says that weights are stored as (input, output), as in GPT-2. PEFT sets it itself for the layers that it knows."
+        ),
+    ] = False
+    bias: Annotated[
+        Literal["none", "all", "unilora_only"],
+        Field(
+            description="Which biases of the model are trained: none, all, or those of the adapted layers. Anything but `none` changes the base model too."
+        ),
+    ] = "none"
+    modules_to_save: Annotated[
+        list[str] | None,
+        Field(
+            description="Layers trained in full beside the adapter and saved with it, such as `embed_tokens` and `lm_head` where the vocabulary grows."
+        ),
+    ] = None
+    init_theta_d_bound: Annotated[
+        float,
+        Field(
+            description="Largest first number in the vector. Small is steadier.", gt=0.0
+        ),
+    ] = 0.02
+    init_weights: Annotated[
+        bool,
+        Field(
+            description="True fills the vector within `init_theta_d_bound`; false keeps other random numbers."
+        ),
+    ] = True
+    save_indices: Annotated[
+        bool,
+        Field(
+            description="Saves the assignment of entries too, so that the adapter does not hang on the seed."
+        ),
+    ] = False
+    layers_to_transform: Annotated[
+        LayersToTransformInteger | list[LayersToTransformItem] | None,
+        Field(
+            description="Indices, from 0, of the layers that get an adapter. Null means all; not together with a `target_modules` that is text."
+        ),
+    ] = None
+    layers_pattern: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Name of the model's list of layers, such as `layers` or `h`, for `layers_to_transform`. Null fits most models."
+        ),
+    ] = None
+
+
+class CptTokenId(RootModel[int]):
+    root: Annotated[int, Field(ge=0)]
+
+
+class CptMaskItem(RootModel[int]):
+    root: Annotated[int, Field(ge=0, le=1)]
+
+
+class CptTokensTypeMaskItem(RootModel[int]):
+    root: Annotated[int, Field(ge=0)]
+
+
+class CPTKwargs(BaseModel):
+    """
+    Settings of context-aware prompt tuning, which starts from the tokens of worked examples and refines their embeddings within tight bounds. Worth it for classification with few examples; only with `CAUSAL_LM`, and the SFT trainer of trl 1.16 fails with it.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    num_virtual_tokens: Annotated[
+        int | None,
+        Field(description="Ignored: the library counts `cpt_token_ids`.", ge=1),
+    ] = None
+    token_dim: Annotated[
+        int | None,
+        Field(
+            description="Ignored: the library reads the size of the model's embeddings.",
+            ge=1,
+        ),
+    ] = None
+    num_transformer_submodules: Annotated[
+        int | None, Field(description="Ignored: the library takes 1.", ge=1, le=2)
+    ] = None
+    num_attention_heads: Annotated[
+        int | None,
+        Field(
+            description="Ignored: the library reads the number from the model.", ge=1
+        ),
+    ] = None
+    num_layers: Annotated[
+        int | None,
+        Field(
+            description="Ignored: the library reads this number from the model.", ge=1
+        ),
+    ] = None
+    modules_to_save: Annotated[
+        list[str] | None,
+        Field(
+            description="Layers trained in full beside the adapter and saved with it, such as `embed_tokens` and `lm_head` where the vocabulary grows."
+        ),
+    ] = None
+    cpt_token_ids: Annotated[
+        list[CptTokenId],
+        Field(
+            description="Token ids of the prompt: the examples, one after the other.",
+            min_length=1,
+        ),
+    ]
+    cpt_mask: Annotated[
+        list[CptMaskItem],
+        Field(
+            description="Attention mask of the prompt, as long as `cpt_token_ids`: 1 is read, 0 is hidden.",
+            min_length=1,
+        ),
+    ]
+    cpt_tokens_type_mask: Annotated[
+        list[CptTokensTypeMaskItem],
+        Field(
+            description="Role of each prompt token, as long as `cpt_token_ids`: 0 is frozen; the first example has 1 to 4 (input template, input, output template, label), the next 5 to 8. The highest must be a multiple of 4, or the loss is NaN.",
+            min_length=1,
+        ),
+    ]
+    opt_weighted_loss_type: Annotated[
+        Literal["none", "decay"],
+        Field(
+            description="Whether labels of earlier examples weigh less in the loss (`decay`) or all alike."
+        ),
+    ] = "none"
+    opt_loss_decay_factor: Annotated[
+        float,
+        Field(
+            description="Factor from one example to the one before it, for `decay`. Below 1 the last example counts most.",
+            gt=0.0,
+        ),
+    ] = 1.0
+    opt_projection_epsilon: Annotated[
+        float,
+        Field(
+            description="Longest change that an input token's embedding may take; scaled by the embedding size. More learns faster and overfits sooner.",
+            ge=0.0,
+        ),
+    ] = 0.1
+    opt_projection_format_epsilon: Annotated[
+        float,
+        Field(
+            description="Longest change that a template token's embedding may take.",
+            ge=0.0,
+        ),
+    ] = 0.1
+    tokenizer_name_or_path: Annotated[
+        str | None,
+        Field(
+            description="Tokenizer that made `cpt_token_ids`, for the record; nothing loads it."
+        ),
+    ] = None
+
+
+class MissKwargs(BaseModel):
+    """
+    Settings of MiSS, which trains one small matrix for each weight and repeats it over the inputs. About as able as LoRA at equal size, and faster and lighter in training.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    r: Annotated[
+        int,
+        Field(
+            description="Rows of the trained matrix, at most a layer's inputs. A LoRA of half this rank has about its size.",
+            ge=1,
+        ),
+    ] = 64
+    miss_dropout: Annotated[
+        float,
+        Field(
+            description="Probability, from 0 to 1, of dropping each input of the adapter in training.",
+            ge=0.0,
+            le=1.0,
+        ),
+    ] = 0.0
+    mini_r: Annotated[
+        int,
+        Field(
+            description="Columns that are shared with `init_weights: mini`; must divide the layers' output sizes.",
+            ge=1,
+        ),
+    ] = 1
+    target_modules: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Layers that get an adapter: a list of name endings, a regular expression, or `all-linear`. Null takes PEFT's choice for the architecture, mostly the query and value projections."
+        ),
+    ] = None
+    exclude_modules: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Layers left out of `target_modules`: a list of name endings, or a regular expression."
+        ),
+    ] = None
+    init_weights: Annotated[
+        bool | Literal["bat", "mini"],
+        Field(
+            description="Kind of update: true is plain MiSS, `bat` mixes in the base weight (more able, slower), `mini` is smaller. False starts at random, for tests."
+        ),
+    ] = True
+    layers_to_transform: Annotated[
+        LayersToTransformInteger | list[LayersToTransformItem] | None,
+        Field(
+            description="Indices, from 0, of the layers that get an adapter. Null means all; not together with a `target_modules` that is text."
+        ),
+    ] = None
+    layers_pattern: Annotated[
+        str | None,
+        Field(
+            description="Name of the model's list of layers, such as `layers` or `h`, for `layers_to_transform`. Null fits most models."
+        ),
+    ] = None
+    bias: Annotated[
+        Literal["none", "all", "MiSS_only"],
+        Field(
+            description="Which biases of the model are trained: none, all, or those of the adapted layers. Anything but `none` changes the base model too."
+        ),
+    ] = "none"
+    modules_to_save: Annotated[
+        list[str] | None,
+        Field(
+            description="Layers trained in full beside the adapter and saved with it, such as `embed_tokens` and `lm_head` where the vocabulary grows."
+        ),
+    ] = None
+
+
+class RandLoraKwargs(BaseModel):
+    """
+    Settings of RandLoRA, which adds up many frozen random low-rank matrices with trained scales and so reaches full rank. Worth a try where LoRA stays behind full training at equal size.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    r: Annotated[
+        int,
+        Field(
+            description="Rank of each random matrix. A lower rank trains more parameters, as more matrices are needed.",
+            ge=1,
+        ),
+    ] = 32
+    target_modules: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Layers that get an adapter: a list of name endings, a regular expression, or `all-linear`. Null takes PEFT's choice for the architecture, mostly the query and value projections."
+        ),
+    ] = None
+    projection_prng_key: Annotated[
+        int,
+        Field(
+            description="Seed of RandLoRA's random matrices. Adapters on one model must share it.",
+            ge=0,
+        ),
+    ] = 0
+    save_projection: Annotated[
+        bool,
+        Field(
+            description="Saves the frozen random matrices with the adapter. False makes it far smaller, but it loads rightly only where the same seed gives the same numbers."
+        ),
+    ] = True
+    sparse: Annotated[
+        bool,
+        Field(description="Takes random matrices of mostly zeros. No faster as yet."),
+    ] = False
+    very_sparse: Annotated[
+        bool,
+        Field(
+            description="Takes random matrices of even more zeros, which can learn less. No faster as yet."
+        ),
+    ] = False
+    randlora_dropout: Annotated[
+        float,
+        Field(
+            description="Probability, from 0 to 1, of dropping each input of the adapter in training.",
+            ge=0.0,
+            le=1.0,
+        ),
+    ] = 0.0
+    fan_in_fan_out: Annotated[
+        bool,
+        Field(
+            description="Says that weights are stored as (input, output), as in GPT-2. PEFT sets it itself for the layers that it knows."
+        ),
+    ] = False
+    randlora_alpha: Annotated[
+        int,
+        Field(
+            description="Scale: the output is multiplied by `randlora_alpha` / `r`. About 20 times the rank is usual; lower it where training is unsteady.",
+            ge=1,
+        ),
+    ] = 640
+    bias: Annotated[
+        Literal["none", "all", "randlora_only"],
+        Field(
+            description="Which biases of the model are trained: none, all, or those of the adapted layers. Anything but `none` changes the base model too."
+        ),
+    ] = "none"
+    modules_to_save: Annotated[
+        list[str] | None,
+        Field(
+            description="Layers trained in full beside the adapter and saved with it, such as `embed_tokens` and `lm_head` where the vocabulary grows."
+        ),
+    ] = None
+    init_weights: Annotated[
+        bool,
+        Field(
+            description="True starts RandLoRA without effect on the model; false starts it from random numbers, for tests."
+        ),
+    ] = True
+    layers_to_transform: Annotated[
+        LayersToTransformInteger | list[LayersToTransformItem] | None,
+        Field(
+            description="Indices, from 0, of the layers that get an adapter. Null means all; not together with a `target_modules` that is text."
+        ),
+    ] = None
+    layers_pattern: Annotated[
+        str | None,
+        Field(
+            description="Name of the model's list of layers, such as `layers` or `h`, for `layers_to_transform`. Null fits most models."
+        ),
+    ] = None
+
+
+class RoadKwargs(BaseModel):
+    """
+    Settings of RoAd, which rotates and scales pairs of each layer's outputs. Worth it for tiny adapters that are served many at a time.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    variant: Annotated[
+        Literal["road_1", "road_2", "road_4"],
+        Field(
+            description="Trained numbers: `road_1` one angle and scale for a pair, `road_2` one for each output, `road_4` two for each output."
+        ),
+    ] = "road_1"
+    group_size: Annotated[
+        int,
+        Field(
+            description="Outputs within which pairs are formed: an even number that divides the targets' output sizes. It changes speed, not quality; lower it for small models.",
+            ge=2,
+            multiple_of=2,
+        ),
+    ] = 64
+    init_weights: Annotated[
+        bool,
+        Field(
+            description="True starts RoAd without effect on the model; false starts it from random numbers, for tests."
+        ),
+    ] = True
+    target_modules: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Layers that get an adapter: a list of name endings, a regular expression, or `all-linear`. Null takes PEFT's choice for the architecture, mostly the query and value projections."
+        ),
+    ] = None
+    modules_to_save: Annotated[
+        list[str] | None,
+        Field(
+            description="Layers trained in full beside the adapter and saved with it, such as `embed_tokens` and `lm_head` where the vocabulary grows."
+        ),
+    ] = None
+
+
+class TokenIndice(RootModel[int]):
+    root: Annotated[int, Field(ge=0)]
+
+
+class TrainableTokensKwargs(BaseModel):
+    """
+    Settings of trainable tokens, which trains the embeddings of chosen tokens only. Worth it for new special tokens; to train them beside LoRA, take LoRA's `trainable_token_indices`.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    token_indices: Annotated[
+        list[TokenIndice],
+        Field(
+            description="Ids, from 0, of the tokens whose embeddings are trained.",
+            min_length=1,
+        ),
+    ]
+    target_modules: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Embedding layers that hold the tokens: a list of name endings, or a regular expression. Null takes the model's input embeddings."
+        ),
+    ] = None
+    init_weights: Annotated[
+        bool,
+        Field(
+            description="True starts from the tokens' own embeddings; false starts from random numbers."
+        ),
+    ] = True
+
+
+class HiraKwargs(BaseModel):
+    """
+    Settings of HiRA, which multiplies each base weight by a low-rank matrix and adds the result. Its updates reach a higher rank than LoRA's of equal size; worth a try on hard tasks.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    r: Annotated[
+        int, Field(description="Rank of the matrix that multiplies the weights.", ge=1)
+    ] = 32
+    target_modules: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Layers that get an adapter: a list of name endings, a regular expression, or `all-linear`. Null takes PEFT's choice for the architecture, mostly the query and value projections."
+        ),
+    ] = None
+    exclude_modules: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Layers left out of `target_modules`: a list of name endings, or a regular expression."
+        ),
+    ] = None
+    hira_dropout: Annotated[
+        float,
+        Field(
+            description="Probability, from 0 to 1, of dropping each input of the adapter in training.",
+            ge=0.0,
+            le=1.0,
+        ),
+    ] = 0.0
+    fan_in_fan_out: Annotated[
+        bool,
+        Field(
+            description="Says that weights are stored as (input, output), as in GPT-2. PEFT sets it itself for the layers that it knows."
+        ),
+    ] = False
+    modules_to_save: Annotated[
+        list[str] | None,
+        Field(
+            description="Layers trained in full beside the adapter and saved with it, such as `embed_tokens` and `lm_head` where the vocabulary grows."
+        ),
+    ] = None
+    init_weights: Annotated[
+        bool | Literal["gaussian"] | None,
+        Field(
+            description="First weights: true and `gaussian` start without effect on the model; false and null start from random numbers, for tests."
+        ),
+    ] = True
+    layers_to_transform: Annotated[
+        LayersToTransformInteger | list[LayersToTransformItem] | None,
+        Field(
+            description="Indices, from 0, of the layers that get an adapter. Null means all; not together with a `target_modules` that is text."
+        ),
+    ] = None
+    layers_pattern: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Name of the model's list of layers, such as `layers` or `h`, for `layers_to_transform`. Null fits most models."
+        ),
+    ] = None
+    rank_pattern: Annotated[
+        dict[str, RankPatternAdditionalProperty],
+        Field(
+            description="Ranks of single layers, as a map from layer name or regular expression to rank; the others keep `r`."
+        ),
+    ] = {}
+
+
+class ShiraKwargs(BaseModel):
+    """
+    Settings of SHiRA, which trains a small share of each weight's entries in place. Worth it for switching and mixing adapters fast, and for updates of high rank.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    r: Annotated[
+        int,
+        Field(
+            description="Trained entries, counted as those of a LoRA of this rank; at most those of the smallest target.",
+            ge=1,
+        ),
+    ] = 32
+    mask_type: Annotated[
+        Literal["random"],
+        Field(
+            description="How entries are chosen; a config can only choose them at random."
+        ),
+    ] = "random"
+    random_seed: Annotated[
+        int | None,
+        Field(
+            description="Seed of the choice of entries. Null follows the global seed.",
+            ge=0,
+        ),
+    ] = None
+    target_modules: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Layers that get an adapter: a list of name endings, a regular expression, or `all-linear`. Null takes PEFT's choice for the architecture, mostly the query and value projections."
+        ),
+    ] = None
+    fan_in_fan_out: Annotated[
+        bool,
+        Field(
+            description="Says that weights are stored as (input, output), as in GPT-2. PEFT sets it itself for the layers that it knows."
+        ),
+    ] = False
+    init_weights: Annotated[
+        bool,
+        Field(
+            description="True starts SHiRA without effect on the model; false starts it from random numbers, for tests."
+        ),
+    ] = True
+    modules_to_save: Annotated[
+        list[str] | None,
+        Field(
+            description="Layers trained in full beside the adapter and saved with it, such as `embed_tokens` and `lm_head` where the vocabulary grows."
+        ),
+    ] = None
+
+
+BlockSizePatternAdditionalProperty = TypeAliasType(
+    "BlockSizePatternAdditionalProperty", Annotated[int, Field(ge=1)]
+)
+
+
+class C3AKwargs(BaseModel):
+    """
+    Settings of C3A, which adds circular convolutions whose updates reach full rank with few parameters. Worth a try in place of LoRA at equal size; its transforms run in float32.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    block_size: Annotated[
+        int,
+        Field(
+            description="Size of a convolution, which must divide the targets' input and output sizes. Larger trains fewer parameters.",
+            ge=1,
+        ),
+    ] = 256
+    target_modules: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Layers that get an adapter: a list of name endings, a regular expression, or `all-linear`. Null takes PEFT's choice for the architecture, mostly the query and value projections."
+        ),
+    ] = None
+    bias: Annotated[
+        Literal["none", "all", "c3a_only"],
+        Field(
+            description="Which biases of the model are trained: none, all, or those of the adapted layers. Anything but `none` changes the base model too."
+        ),
+    ] = "none"
+    modules_to_save: Annotated[
+        list[str] | None,
+        Field(
+            description="Layers trained in full beside the adapter and saved with it, such as `embed_tokens` and `lm_head` where the vocabulary grows."
+        ),
+    ] = None
+    layers_to_transform: Annotated[
+        LayersToTransformInteger | list[LayersToTransformItem] | None,
+        Field(
+            description="Indices, from 0, of the layers that get an adapter. Null means all; not together with a `target_modules` that is text."
+        ),
+    ] = None
+    layers_pattern: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Name of the model's list of layers, such as `layers` or `h`, for `layers_to_transform`. Null fits most models."
+        ),
+    ] = None
+    block_size_pattern: Annotated[
+        dict[str, BlockSizePatternAdditionalProperty],
+        Field(
+            description="Sizes of single layers, as a map from layer name or regular expression to size; the others keep `block_size`."
+        ),
+    ] = {}
+    init_weights: Annotated[
+        bool | Literal["xavier_uniform", "kaiming_uniform", "gaussian"],
+        Field(
+            description="First kernels: true starts at 0, without effect on the model; the names, and false for the first of them, draw random ones."
+        ),
+    ] = "xavier_uniform"
+
+
+class WaveFTKwargs(BaseModel):
+    """
+    Settings of WaveFT, which trains a few wavelet coefficients of each weight's change. Worth it for fine control over a very small size; it comes from image models.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    n_frequency: Annotated[
+        int,
+        Field(
+            description="Trained coefficients in each layer, at most its weights. More learns more and takes more memory.",
+            ge=1,
+        ),
+    ] = 2592
+    scaling: Annotated[
+        float,
+        Field(
+            description="Factor of WaveFT's update, which acts like a learning rate. Tune it with the learning rate.",
+            gt=0.0,
+        ),
+    ] = 25.0
+    wavelet_family: Annotated[
+        Literal[
+            "db1",
+            "db2",
+            "db3",
+            "db4",
+            "db5",
+            "db6",
+            "db7",
+            "db8",
+            "db9",
+            "db10",
+            "sym2",
+            "sym3",
+            "sym4",
+            "sym5",
+            "sym6",
+            "sym7",
+            "sym8",
+            "sym9",
+            "sym10",
+            "coif1",
+            "coif2",
+            "coif3",
+            "coif4",
+        ],
+        Field(
+            description="Wavelet that turns coefficients into the update. Those with higher numbers are longer and slower; `db1` is the plainest."
+        ),
+    ] = "db1"
+    use_idwt: Annotated[
+        bool,
+        Field(
+            description="Turns coefficients into the update by wavelets. False writes them into the weights as they are, which is faster."
+        ),
+    ] = True
+    random_loc_seed: Annotated[
+        int,
+        Field(
+            description="Seed of the places of the trained coefficients. A saved adapter is rebuilt with it.",
+            ge=0,
+        ),
+    ] = 777
+    fan_in_fan_out: Annotated[
+        bool,
+        Field(
+            description="Says that weights are stored as (input, output), as in GPT-2. PEFT sets it itself for the layers that it knows."
+        ),
+    ] = False
+    target_modules: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Layers that get an adapter: a list of name endings, a regular expression, or `all-linear`. Null takes PEFT's choice for the architecture, mostly the query and value projections."
+        ),
+    ] = None
+    exclude_modules: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Layers left out of `target_modules`: a list of name endings, or a regular expression."
+        ),
+    ] = None
+    bias: Annotated[
+        Literal["none", "all", "waveft_only"],
+        Field(
+            description="Which biases of the model are trained: none, all, or those of the adapted layers. Anything but `none` changes the base model too."
+        ),
+    ] = "none"
+    modules_to_save: Annotated[
+        list[str] | None,
+        Field(
+            description="Layers trained in full beside the adapter and saved with it, such as `embed_tokens` and `lm_head` where the vocabulary grows."
+        ),
+    ] = None
+    layers_to_transform: Annotated[
+        LayersToTransformInteger | list[LayersToTransformItem] | None,
+        Field(
+            description="Indices, from 0, of the layers that get an adapter. Null means all; not together with a `target_modules` that is text."
+        ),
+    ] = None
+    layers_pattern: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Name of the model's list of layers, such as `layers` or `h`, for `layers_to_transform`. Null fits most models."
+        ),
+    ] = None
+    n_frequency_pattern: Annotated[
+        dict[str, NFrequencyPatternAdditionalProperty],
+        Field(
+            description="Coefficients of single layers, as a map from layer name or regular expression to number; the others keep `n_frequency`."
+        ),
+    ] = {}
+    proportional_parameters: Annotated[
+        bool,
+        Field(
+            description="Gives larger layers more coefficients, where false gives all the same. Of no known use beyond experiments."
+        ),
+    ] = False
+    init_weights: Annotated[
+        bool,
+        Field(
+            description="True starts WaveFT without effect on the model; false starts it from random numbers, for tests."
+        ),
+    ] = True
+
+
+class EffectiveRank(RootModel[int]):
+    root: Annotated[
+        int,
+        Field(
+            description="Directions of each weight that stay frozen: a number of 1 or more, or a share below 1. Null freezes half; more forgets less and learns less.",
+            ge=1,
+        ),
+    ] = None
+
+
+class EffectiveRank1(RootModel[float]):
+    root: Annotated[
+        float,
+        Field(
+            description="Directions of each weight that stay frozen: a number of 1 or more, or a share below 1. Null freezes half; more forgets less and learns less.",
+            gt=0.0,
+            lt=1.0,
+        ),
+    ] = None
+
+
+class RankPattern(RootModel[int]):
+    root: Annotated[int, Field(ge=1)]
+
+
+class RankPattern1(RootModel[float]):
+    root: Annotated[float, Field(gt=0.0, lt=1.0)]
+
+
+class OSFKwargs(BaseModel):
+    """
+    Settings of OSF, which freezes each weight's main directions and trains the rest within them untouched. Worth it for learning one task after another without forgetting; it takes about the memory of full training.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    effective_rank: Annotated[
+        EffectiveRank | EffectiveRank1 | None,
+        Field(
+            description="Directions of each weight that stay frozen: a number of 1 or more, or a share below 1. Null freezes half; more forgets less and learns less."
+        ),
+    ] = None
+    target_modules: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Layers that are trained: a list of name endings, a regular expression, or `all-linear`. Null takes PEFT's choice for the architecture, mostly all its linear layers."
+        ),
+    ] = None
+    rank_pattern: Annotated[
+        dict[str, RankPattern | RankPattern1] | None,
+        Field(
+            description="Frozen directions of single layers, as a map from regular expression to number or share; the others keep `effective_rank`."
+        ),
+    ] = None
+    init_weights: Annotated[
+        bool,
+        Field(
+            description="True starts from the base weights, without effect on the model; false starts from random ones, for tests."
+        ),
+    ] = True
+    modules_to_save: Annotated[
+        list[str] | None,
+        Field(
+            description="Layers trained in full beside the adapter and saved with it, such as `embed_tokens` and `lm_head` where the vocabulary grows."
+        ),
+    ] = None
+    target_svd_config: Annotated[
+        dict[str, Any] | None,
+        Field(
+            description="Ranks of single weights. Accepted and ignored by the library."
+        ),
+    ] = None
+
+
+LambdaPatternAdditionalProperty = TypeAliasType(
+    "LambdaPatternAdditionalProperty", Annotated[int, Field(ge=1)]
+)
+
+
+class DeloraKwargs(BaseModel):
+    """
+    Settings of DeLoRA, which normalizes a low-rank update and trains its strength apart from its direction. Worth a try where LoRA is touchy about learning rate or long training.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    r: Annotated[int, Field(description="Rank of DeLoRA's update.", ge=1)] = 8
+    delora_lambda: Annotated[
+        int,
+        Field(
+            description="First strength of the update, which bounds how far weights move. Lower stays nearer to the base model.",
+            ge=1,
+        ),
+    ] = 15
+    module_dropout: Annotated[
+        float,
+        Field(
+            description="Probability, from 0 to 1, of leaving out a layer's whole DeLoRA update in a training step.",
+            ge=0.0,
+            le=1.0,
+        ),
+    ] = 0.0
+    target_modules: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Layers that get an adapter: a list of name endings, a regular expression, or `all-linear`. Null takes PEFT's choice for the architecture, mostly the query and value projections."
+        ),
+    ] = None
+    exclude_modules: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Layers left out of `target_modules`: a list of name endings, or a regular expression."
+        ),
+    ] = None
+    bias: Annotated[
+        Literal["none", "all", "delora_only"],
+        Field(
+            description="Which biases of the model are trained: none, all, or those of the adapted layers. Anything but `none` changes the base model too."
+        ),
+    ] = "none"
+    init_weights: Annotated[
+        bool,
+        Field(
+            description="True starts DeLoRA without effect on the model; false starts it from random numbers, for tests."
+        ),
+    ] = True
+    layers_to_transform: Annotated[
+        LayersToTransformInteger | list[LayersToTransformItem] | None,
+        Field(
+            description="Indices, from 0, of the layers that get an adapter. Null means all; not together with a `target_modules` that is text."
+        ),
+    ] = None
+    layers_pattern: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Name of the model's list of layers, such as `layers` or `h`, for `layers_to_transform`. Null fits most models."
+        ),
+    ] = None
+    rank_pattern: Annotated[
+        dict[str, RankPatternAdditionalProperty],
+        Field(
+            description="Ranks of single layers, as a map from layer name or regular expression to rank; the others keep `r`."
+        ),
+    ] = {}
+    lambda_pattern: Annotated[
+        dict[str, LambdaPatternAdditionalProperty],
+        Field(
+            description="Strengths of single layers, as a map from layer name or regular expression to lambda; the others keep `delora_lambda`."
+        ),
+    ] = {}
+    modules_to_save: Annotated[
+        list[str] | None,
+        Field(
+            description="Layers trained in full beside the adapter and saved with it, such as `embed_tokens` and `lm_head` where the vocabulary grows."
+        ),
+    ] = None
+
+
+class GraloraKwargs(BaseModel):
+    """
+    Settings of GraLoRA, which cuts each weight into a grid and gives every block a LoRA of its own, at LoRA's size. Worth a try at high ranks, where LoRA stops gaining.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    r: Annotated[
+        int,
+        Field(
+            description="Rank, with the parameters of a LoRA of this rank. `gralora_k` must divide it.",
+            ge=1,
+        ),
+    ] = 32
+    hybrid_r: Annotated[
+        int,
+        Field(
+            description="Rank of a plain LoRA beside the grid; 0 means none. Some is useful at low ranks.",
+            ge=0,
+        ),
+    ] = 0
+    target_modules: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Layers that get an adapter: a list of name endings, a regular expression, or `all-linear`. Null takes PEFT's choice for the architecture, mostly the query and value projections."
+        ),
+    ] = None
+    alpha: Annotated[
+        int,
+        Field(
+            description="Scale of the adapter: its output is multiplied by `alpha` / (`r` + `hybrid_r`).",
+            ge=1,
+        ),
+    ] = 64
+    gralora_dropout: Annotated[
+        float,
+        Field(
+            description="Probability, from 0 to 1, of dropping each input of the adapter in training.",
+            ge=0.0,
+            le=1.0,
+        ),
+    ] = 0.0
+    gralora_k: Annotated[
+        int,
+        Field(
+            description="Blocks on each side of the grid; must divide `r` and the targets' input and output sizes. 2 up to rank 32, 4 from rank 64.",
+            ge=1,
+        ),
+    ] = 2
+    fan_in_fan_out: Annotated[
+        bool,
+        Field(
+            description="Says that weights are stored as (input, output), as in GPT-2. PEFT sets it itself for the layers that it knows."
+        ),
+    ] = False
+    bias: Annotated[
+        Literal["none", "all", "gralora_only"],
+        Field(
+            description="Which biases of the model are trained: none, all, or those of the adapted layers. Anything but `none` changes the base model too."
+        ),
+    ] = "none"
+    modules_to_save: Annotated[
+        list[str] | None,
+        Field(
+            description="Layers trained in full beside the adapter and saved with it, such as `embed_tokens` and `lm_head` where the vocabulary grows."
+        ),
+    ] = None
+    init_weights: Annotated[
+        bool,
+        Field(
+            description="True starts GraLoRA without effect on the model; false starts it from random numbers, for tests."
+        ),
+    ] = True
+    layers_to_transform: Annotated[
+        LayersToTransformInteger | list[LayersToTransformItem] | None,
+        Field(
+            description="Indices, from 0, of the layers that get an adapter. Null means all; not together with a `target_modules` that is text."
+        ),
+    ] = None
+    layers_pattern: Annotated[
+        str | None,
+        Field(
+            description="Name of the model's list of layers, such as `layers` or `h`, for `layers_to_transform`. Null fits most models."
+        ),
+    ] = None
+
+
+class CartridgeKwargs(BaseModel):
+    """
+    Settings of a cartridge, a trained key-value cache that stands for a long document. Worth it where many questions are asked about one text; it needs `gradient_checkpointing: false` and cannot be merged.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    num_virtual_tokens: Annotated[
+        int,
+        Field(
+            description="Positions of the trained cache. More hold more of the text; some hundreds to thousands are usual for long ones.",
+            ge=1,
+        ),
+    ]
+    token_dim: Annotated[
+        int | None,
+        Field(
+            description="Size of the model's embeddings. Null reads it from the model, which is right for almost every run.",
+            ge=1,
+        ),
+    ] = None
+    num_transformer_submodules: Annotated[
+        int | None,
+        Field(
+            description="Stacks of layers that get the vectors: 1 for decoders, 2 for encoder-decoder models. Null goes by `task_type`.",
+            ge=1,
+            le=2,
+        ),
+    ] = None
+    num_attention_heads: Annotated[
+        int | None,
+        Field(
+            description="Attention heads of the model. Null reads the number from the model.",
+            ge=1,
+        ),
+    ] = None
+    num_layers: Annotated[
+        int | None,
+        Field(
+            description="Layers of the model. Null reads the number from the model.",
+            ge=1,
+        ),
+    ] = None
+    modules_to_save: Annotated[
+        list[str] | None,
+        Field(
+            description="Layers trained in full beside the adapter and saved with it, such as `embed_tokens` and `lm_head` where the vocabulary grows."
+        ),
+    ] = None
+    num_frozen_tokens: Annotated[
+        int,
+        Field(
+            description="First positions that stay as they are, from 0 to `num_virtual_tokens`. One keeps attention steady.",
+            ge=0,
+        ),
+    ] = 1
+
+
+class TinyLoraKwargs(BaseModel):
+    """
+    Settings of TinyLoRA, which steers each weight's main directions by a short trained vector. Worth it for adapters of a few numbers, mostly with reinforcement learning.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    r: Annotated[
+        int,
+        Field(
+            description="Main directions of each weight that are steered. They stay frozen.",
+            ge=1,
+        ),
+    ] = 2
+    u: Annotated[int, Field(description="Length of each trained vector.", ge=1)] = 64
+    weight_tying: Annotated[
+        float,
+        Field(
+            description="How many layers share a vector: 0 none, 1 all. At 1 the whole adapter is one vector.",
+            ge=0.0,
+            le=1.0,
+        ),
+    ] = 0.0
+    projection_seed: Annotated[
+        int,
+        Field(
+            description="Seed of the fixed random projections from vector to directions.",
+            ge=0,
+        ),
+    ] = 42
+    save_projection: Annotated[
+        bool,
+        Field(
+            description="Saves the random projections with the adapter. False makes it far smaller, but it hangs on the seed."
+        ),
+    ] = True
+    init_v_bound: Annotated[
+        float,
+        Field(
+            description="Largest first number of the vectors, for `init_weights: uniform`.",
+            gt=0.0,
+        ),
+    ] = 0.02
+    target_modules: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Layers that get an adapter: a list of name endings, a regular expression, or `all-linear`. Null takes PEFT's choice for the architecture, mostly the query and value projections."
+        ),
+    ] = None
+    tinylora_dropout: Annotated[
+        float,
+        Field(
+            description="Probability, from 0 to 1, of dropping each input of the adapter in training.",
+            ge=0.0,
+            le=1.0,
+        ),
+    ] = 0.0
+    fan_in_fan_out: Annotated[
+        bool,
+        Field(
+            description="Says that weights are stored as (input, output), as in GPT-2. PEFT sets it itself for the layers that it knows."
+        ),
+    ] = False
+    bias: Annotated[
+        Literal["none", "all", "tinylora_only"],
+        Field(
+            description="Which biases of the model are trained: none, all, or those of the adapted layers. Anything but `none` changes the base model too."
+        ),
+    ] = "none"
+    modules_to_save: Annotated[
+        list[str] | None,
+        Field(
+            description="Layers trained in full beside the adapter and saved with it, such as `embed_tokens` and `lm_head` where the vocabulary grows."
+        ),
+    ] = None
+    init_weights: Annotated[
+        Literal[True, "uniform"],
+        Field(
+            description="First numbers of the vectors: true is 0, without effect on the model; `uniform` is random. The library's false would leave them undefined."
+        ),
+    ] = True
+    layers_to_transform: Annotated[
+        LayersToTransformInteger | list[LayersToTransformItem] | None,
+        Field(
+            description="Indices, from 0, of the layers that get an adapter. Null means all; not together with a `target_modules` that is text."
+        ),
+    ] = None
+    layers_pattern: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Name of the model's list of layers, such as `layers` or `h`, for `layers_to_transform`. Null fits most models."
+        ),
+    ] = None
+
+
+class PsoftKwargs(BaseModel):
+    """
+    Settings of PSOFT, which rotates each weight inside its main directions only. Worth a try where OFT is wanted at LoRA's cost; building it takes a decomposition per layer.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    r: Annotated[
+        int,
+        Field(
+            description="Main directions that are rotated, at most the layer's smaller side. 32 to 256 is usual; parameters grow with its square.",
+            ge=1,
+        ),
+    ] = 32
+    target_modules: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Layers that get an adapter: a list of name endings, a regular expression, or `all-linear`. Null takes PEFT's choice for the architecture, mostly the query and value projections."
+        ),
+    ] = None
+    exclude_modules: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Layers left out of `target_modules`: a list of name endings, or a regular expression."
+        ),
+    ] = None
+    psoft_alpha: Annotated[
+        int,
+        Field(
+            description="Scale of the adapter: its output is multiplied by `psoft_alpha` / `r`.",
+            ge=1,
+        ),
+    ] = 32
+    psoft_dropout: Annotated[
+        float,
+        Field(
+            description="Probability, from 0 to 1, of dropping each input of the adapter in training.",
+            ge=0.0,
+            le=1.0,
+        ),
+    ] = 0.0
+    fan_in_fan_out: Annotated[
+        bool,
+        Field(
+            description="Says that weights are stored as (input, output), as in GPT-2. PEFT sets it itself for the layers that it knows."
+        ),
+    ] = False
+    ab_svd_init: Annotated[
+        Literal["psoft_init", "pissa_init"],
+        Field(
+            description="How main directions are split into two matrices: strictly orthogonal (`psoft_init`), or evenly (`pissa_init`)."
+        ),
+    ] = "psoft_init"
+    psoft_svd: Annotated[
+        Literal["full", "lowrank"],
+        Field(
+            description="Decomposition that finds the directions: exact (`full`), or approximate and much faster (`lowrank`)."
+        ),
+    ] = "full"
+    psoft_svd_lowrank_niter: Annotated[
+        int,
+        Field(
+            description="Rounds of the `lowrank` decomposition. More is more exact.",
+            ge=0,
+        ),
+    ] = 10
+    random_seed: Annotated[
+        int,
+        Field(
+            description="Seed of the `lowrank` decomposition. A saved adapter is rebuilt with it, so keep it.",
+            ge=0,
+        ),
+    ] = 0
+    psoft_orth: Annotated[
+        bool,
+        Field(
+            description="Keeps the trained matrix a rotation. False trains it freely, which can learn and forget more."
+        ),
+    ] = True
+    psoft_mag_b: Annotated[
+        bool, Field(description="Trains a scale for each direction after the rotation.")
+    ] = True
+    psoft_mag_a: Annotated[
+        bool,
+        Field(description="Trains a scale for each direction before the rotation."),
+    ] = True
+    use_cayley_neumann: Annotated[
+        bool,
+        Field(
+            description="Approximates PSOFT's rotation by a series, which is faster."
+        ),
+    ] = False
+    num_cayley_neumann_terms: Annotated[
+        int,
+        Field(
+            description="Terms of the series for `use_cayley_neumann`. More is more exact, and slower.",
+            ge=1,
+        ),
+    ] = 5
+    cayley_neumann_eps: Annotated[
+        float | None,
+        Field(
+            description="Bound, between 0 and 1, that keeps the series stable, such as 0.9. Null sets none.",
+            gt=0.0,
+            lt=1.0,
+        ),
+    ] = None
+    modules_to_save: Annotated[
+        list[str] | None,
+        Field(
+            description="Layers trained in full beside the adapter and saved with it, such as `embed_tokens` and `lm_head` where the vocabulary grows."
+        ),
+    ] = None
+    init_weights: Annotated[
+        bool,
+        Field(
+            description="True starts PSOFT without effect on the model; false starts it from random numbers, for tests."
+        ),
+    ] = True
+    layers_to_transform: Annotated[
+        LayersToTransformInteger | list[LayersToTransformItem] | None,
+        Field(
+            description="Indices, from 0, of the layers that get an adapter. Null means all; not together with a `target_modules` that is text."
+        ),
+    ] = None
+    layers_pattern: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Name of the model's list of layers, such as `layers` or `h`, for `layers_to_transform`. Null fits most models."
+        ),
+    ] = None
+
+
+class PeanutKwargs(BaseModel):
+    """
+    Settings of PEANuT, which computes each update from the base weight by a small trained network. Worth a try where LoRA is too simple; every step passes whole weights through the network.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    r: Annotated[int, Field(description="Width of the small network.", ge=1)] = 32
+    depth: Annotated[
+        int,
+        Field(
+            description="Hidden layers on each side of the network; 0 has just the first and the last.",
+            ge=0,
+        ),
+    ] = 0
+    act_fn: Annotated[
+        Literal[
+            "gelu",
+            "gelu_10",
+            "gelu_accurate",
+            "gelu_fast",
+            "gelu_new",
+            "gelu_python",
+            "gelu_python_tanh",
+            "gelu_pytorch_tanh",
+            "hardswish",
+            "laplace",
+            "leaky_relu",
+            "linear",
+            "mish",
+            "prelu",
+            "quick_gelu",
+            "relu",
+            "relu2",
+            "relu6",
+            "sigmoid",
+            "silu",
+            "sqrtsoftplus",
+            "swish",
+            "tanh",
+            "xielu",
+        ],
+        Field(
+            description="Nonlinear function of the network, by its name in transformers."
+        ),
+    ] = "relu"
+    scaling: Annotated[
+        float, Field(description="Factor of PEANuT's output.", gt=0.0)
+    ] = 1.0
+    target_modules: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Layers that get an adapter: a list of name endings, a regular expression, or `all-linear`. Null takes PEFT's choice for the architecture, mostly the query and value projections."
+        ),
+    ] = None
+    exclude_modules: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Layers left out of `target_modules`: a list of name endings, or a regular expression."
+        ),
+    ] = None
+    modules_to_save: Annotated[
+        list[str] | None,
+        Field(
+            description="Layers trained in full beside the adapter and saved with it, such as `embed_tokens` and `lm_head` where the vocabulary grows."
+        ),
+    ] = None
+    layers_to_transform: Annotated[
+        LayersToTransformInteger | list[LayersToTransformItem] | None,
+        Field(
+            description="Indices, from 0, of the layers that get an adapter. Null means all; not together with a `target_modules` that is text."
+        ),
+    ] = None
+    layers_pattern: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Name of the model's list of layers, such as `layers` or `h`, for `layers_to_transform`. Null fits most models."
+        ),
+    ] = None
+    init_weights: Annotated[
+        bool,
+        Field(
+            description="True starts PEANuT without effect on the model; false starts it from random numbers, for tests."
+        ),
+    ] = True
+
+
+class ShadowKwargs(BaseModel):
+    """
+    Settings of ShadowPEFT, which trains a small network beside the frozen model and feeds its state into every block. The small network can be used alone where speed matters; it cannot be merged.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    target_modules: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Blocks that get the shadow's state: a list of name endings, or a regular expression for whole blocks, not single layers. Null takes all blocks."
+        ),
+    ] = None
+    exclude_modules: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Layers left out of `target_modules`: a list of name endings, or a regular expression."
+        ),
+    ] = None
+    r: Annotated[
+        int, Field(description="Rank of the path from shadow to block.", ge=1)
+    ] = 8
+    shadow_alpha: Annotated[
+        float,
+        Field(
+            description="Strength of what the shadow adds to a block's input. 0 cuts it off.",
+            ge=0.0,
+        ),
+    ] = 0.1
+    shadow_dropout: Annotated[
+        float,
+        Field(
+            description="Probability, from 0 to 1, of dropping values between shadow and block in training.",
+            ge=0.0,
+            le=1.0,
+        ),
+    ] = 0.2
+    init_weights: Annotated[
+        bool,
+        Field(
+            description="True starts without effect on the model; false starts from random numbers."
+        ),
+    ] = True
+    shadow_model: Annotated[
+        str,
+        Field(
+            description="The small network: `mirror` builds one like the base model; anything else is a local folder or hub id to load.",
+            min_length=1,
+        ),
+    ] = "mirror"
+    shadow_num_hidden_layers: Annotated[
+        int | None,
+        Field(description="Layers of a `mirror` network. Null means 1.", ge=1),
+    ] = None
+    shadow_hidden_size: Annotated[
+        int | None,
+        Field(
+            description="Hidden size of a `mirror` network. Null takes the base model's, which sharing embeddings needs.",
+            ge=1,
+        ),
+    ] = None
+    shadow_num_attention_heads: Annotated[
+        int | None,
+        Field(
+            description="Attention heads of a `mirror` network. Null takes the base model's.",
+            ge=1,
+        ),
+    ] = None
+    shadow_intermediate_size: Annotated[
+        int | None,
+        Field(
+            description="Feed-forward width of a `mirror` network. Null takes the base model's.",
+            ge=1,
+        ),
+    ] = None
+    share_embeddings: Annotated[
+        bool,
+        Field(
+            description="Lets a `mirror` network read the base model's frozen embeddings, which saves much memory."
+        ),
+    ] = True
+    update_hidden_size: Annotated[
+        int | None,
+        Field(
+            description="Width of the networks that update the shadow's state after each block. Null takes `r`.",
+            ge=1,
+        ),
+    ] = None
+    auxiliary_loss_weight: Annotated[
+        float,
+        Field(
+            description="Weight of the shadow's own loss within the logged loss. Raise it to use the shadow alone later; 0 turns it off.",
+            ge=0.0,
+        ),
+    ] = 0.05
+    layers_to_transform: Annotated[
+        LayersToTransformInteger | list[LayersToTransformItem] | None,
+        Field(
+            description="Indices, from 0, of the layers that get an adapter. Null means all; not together with a `target_modules` that is text."
+        ),
+    ] = None
+    layers_pattern: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Name of the model's list of layers, such as `layers` or `h`, for `layers_to_transform`. Null fits most models."
+        ),
+    ] = None
+    modules_to_save: Annotated[
+        list[str] | None,
+        Field(
+            description="Layers trained in full beside the adapter and saved with it, such as `embed_tokens` and `lm_head` where the vocabulary grows."
+        ),
+    ] = None
+
+
+class SupertuningKwargs(BaseModel):
+    """
+    Settings of SuperTuning, which trains the largest entries of each weight in place, with a LoRA beside them if `r` is set. Worth a try for sparse updates that need no data to choose.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    target_modules: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Layers that get an adapter: a list of name endings, a regular expression, or `all-linear`. Null takes PEFT's choice for the architecture, mostly the query and value projections."
+        ),
+    ] = None
+    modules_to_save: Annotated[
+        list[str] | None,
+        Field(
+            description="Layers trained in full beside the adapter and saved with it, such as `embed_tokens` and `lm_head` where the vocabulary grows."
+        ),
+    ] = None
+    sparsity: Annotated[
+        float,
+        Field(
+            description="Share of entries, from 0 to below 1, that stay frozen. 0.99 trains one in a hundred.",
+            ge=0.0,
+            lt=1.0,
+        ),
+    ] = 0.99
+    select_top: Annotated[
+        bool,
+        Field(
+            description="Trains the entries of largest size; false trains the smallest."
+        ),
+    ] = True
+    r: Annotated[
+        int | None,
+        Field(
+            description="Rank of a LoRA that is trained beside the entries. Null means none.",
+            ge=1,
+        ),
+    ] = None
+    lora_alpha: Annotated[
+        float | None,
+        Field(
+            description="Scale of that LoRA: `lora_alpha` / `r`. Null means twice `r`; only with `r`.",
+            gt=0.0,
+        ),
+    ] = None
+    lora_dropout: Annotated[
+        float,
+        Field(
+            description="Probability, from 0 to below 1, of dropping each input of that LoRA.",
+            ge=0.0,
+            lt=1.0,
+        ),
+    ] = 0.0
+    init_weights: Annotated[
+        bool,
+        Field(
+            description="True starts SuperTuning without effect on the model; false starts it from random numbers, for tests."
+        ),
+    ] = True
+    save_precomputed_indices: Annotated[
+        bool,
+        Field(
+            description="Saves the places of the trained entries. False makes the adapter smaller, but it needs exactly the same base weights."
+        ),
+    ] = True
+
+
+class DeftKwargs(BaseModel):
+    """
+    Settings of DEFT, which removes a few directions of each weight's outputs and trains what takes their place. Worth a try for styles and subjects that should replace what the model knows.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    r: Annotated[
+        int,
+        Field(
+            description="Directions that are replaced in each weight, capped by its output size.",
+            ge=1,
+        ),
+    ] = 8
+    target_modules: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Layers that get an adapter: a list of name endings, a regular expression, or `all-linear`. Null takes PEFT's choice for the architecture, mostly the query and value projections."
+        ),
+    ] = None
+    exclude_modules: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Layers left out of `target_modules`: a list of name endings, or a regular expression."
+        ),
+    ] = None
+    decomposition_method: Annotated[
+        Literal["relu", "qr"],
+        Field(
+            description="How the removed directions are made from the trained matrix: `relu` is quick and not orthogonal, `qr` is orthogonal."
+        ),
+    ] = "relu"
+    init_scale: Annotated[
+        float,
+        Field(
+            description="Spread of the first random numbers, relative to 0.02, for `init_weights: false`.",
+            gt=0.0,
+        ),
+    ] = 1.0
+    alpha: Annotated[
+        int | None,
+        Field(
+            description="Scale of what is put in: `alpha` / `r`. Null means 1.", ge=1
+        ),
+    ] = None
+    para: Annotated[
+        bool,
+        Field(
+            description="Only removes directions and puts nothing in (PaRa). The model changes from the first step on."
+        ),
+    ] = False
+    fan_in_fan_out: Annotated[
+        bool,
+        Field(
+            description="Says that weights are stored as (input, output), as in GPT-2. PEFT sets it itself for the layers that it knows."
+        ),
+    ] = False
+    deft_dropout: Annotated[
+        float,
+        Field(
+            description="Probability, from 0 to 1, of dropping each input of the adapter in training.",
+            ge=0.0,
+            le=1.0,
+        ),
+    ] = 0.0
+    init_weights: Annotated[
+        bool,
+        Field(
+            description="True starts without effect on the model; false replaces directions at random from the start."
+        ),
+    ] = True
+    layers_to_transform: Annotated[
+        LayersToTransformInteger | list[LayersToTransformItem] | None,
+        Field(
+            description="Indices, from 0, of the layers that get an adapter. Null means all; not together with a `target_modules` that is text."
+        ),
+    ] = None
+    layers_pattern: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Name of the model's list of layers, such as `layers` or `h`, for `layers_to_transform`. Null fits most models."
+        ),
+    ] = None
+    bias: Annotated[
+        Literal["none", "all", "deft_only"],
+        Field(
+            description="Which biases of the model are trained: none, all, or those of the adapted layers. Anything but `none` changes the base model too."
+        ),
+    ] = "none"
+    modules_to_save: Annotated[
+        list[str] | None,
+        Field(
+            description="Layers trained in full beside the adapter and saved with it, such as `embed_tokens` and `lm_head` where the vocabulary grows."
+        ),
+    ] = None
+
+
 class Target(BaseModel):
     """
     A named set of library versions.
@@ -2087,36 +5892,16 @@ class LoraPeftConfig(BaseModel):
     ]
 
 
-class GenericPeftConfig(BaseModel):
+class PromptTuningPeftConfig(BaseModel):
     """
-    A new adapter of any type but LoRA.
+    A new soft prompt: trained vectors before every input.
     """
 
     model_config = ConfigDict(
         extra="forbid",
     )
     peft_type: Annotated[
-        Literal[
-            "PROMPT_TUNING",
-            "MULTITASK_PROMPT_TUNING",
-            "P_TUNING",
-            "PREFIX_TUNING",
-            "ADALORA",
-            "BOFT",
-            "ADAPTION_PROMPT",
-            "IA3",
-            "LOHA",
-            "LOKR",
-            "OFT",
-            "POLY",
-            "LN_TUNING",
-            "VERA",
-            "FOURIERFT",
-            "XLORA",
-            "HRA",
-            "VBLORA",
-        ],
-        Field(description="Type of adapter."),
+        Literal["PROMPT_TUNING"], Field(description="Selects prompt tuning.")
     ]
     task_type: Annotated[
         Literal[
@@ -2133,8 +5918,1232 @@ class GenericPeftConfig(BaseModel):
         ),
     ] = "CAUSAL_LM"
     peft_kwargs: Annotated[
-        dict[str, Any],
-        Field(description="Arguments of the config class that peft has for this type."),
+        PromptTuningKwargs, Field(description="Arguments of peft's PromptTuningConfig.")
+    ]
+
+
+class MultitaskPromptTuningPeftConfig(BaseModel):
+    """
+    A new soft prompt that several tasks share, with a small change for each.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    peft_type: Annotated[
+        Literal["MULTITASK_PROMPT_TUNING"],
+        Field(description="Selects multitask prompt tuning."),
+    ]
+    task_type: Annotated[
+        Literal[
+            "SEQ_CLS",
+            "SEQ_2_SEQ_LM",
+            "CAUSAL_LM",
+            "TOKEN_CLS",
+            "QUESTION_ANS",
+            "FEATURE_EXTRACTION",
+        ],
+        Field(
+            description="Kind of task that the adapter is built for. Chat models are CAUSAL_LM.",
+            title="TaskType",
+        ),
+    ] = "CAUSAL_LM"
+    peft_kwargs: Annotated[
+        MultitaskPromptTuningKwargs,
+        Field(description="Arguments of peft's MultitaskPromptTuningConfig."),
+    ]
+
+
+class PromptEncoderPeftConfig(BaseModel):
+    """
+    A new soft prompt that a small network makes.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    peft_type: Annotated[Literal["P_TUNING"], Field(description="Selects P-tuning.")]
+    task_type: Annotated[
+        Literal[
+            "SEQ_CLS",
+            "SEQ_2_SEQ_LM",
+            "CAUSAL_LM",
+            "TOKEN_CLS",
+            "QUESTION_ANS",
+            "FEATURE_EXTRACTION",
+        ],
+        Field(
+            description="Kind of task that the adapter is built for. Chat models are CAUSAL_LM.",
+            title="TaskType",
+        ),
+    ] = "CAUSAL_LM"
+    peft_kwargs: Annotated[
+        PromptEncoderKwargs,
+        Field(description="Arguments of peft's PromptEncoderConfig."),
+    ]
+
+
+class PrefixTuningPeftConfig(BaseModel):
+    """
+    New trained keys and values before every layer's own.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    peft_type: Annotated[
+        Literal["PREFIX_TUNING"], Field(description="Selects prefix tuning.")
+    ]
+    task_type: Annotated[
+        Literal[
+            "SEQ_CLS",
+            "SEQ_2_SEQ_LM",
+            "CAUSAL_LM",
+            "TOKEN_CLS",
+            "QUESTION_ANS",
+            "FEATURE_EXTRACTION",
+        ],
+        Field(
+            description="Kind of task that the adapter is built for. Chat models are CAUSAL_LM.",
+            title="TaskType",
+        ),
+    ] = "CAUSAL_LM"
+    peft_kwargs: Annotated[
+        PrefixTuningKwargs, Field(description="Arguments of peft's PrefixTuningConfig.")
+    ]
+
+
+class AdaLoraPeftConfig(BaseModel):
+    """
+    A new AdaLoRA adapter: LoRA whose ranks are shared out by importance.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    peft_type: Annotated[Literal["ADALORA"], Field(description="Selects AdaLoRA.")]
+    task_type: Annotated[
+        Literal[
+            "SEQ_CLS",
+            "SEQ_2_SEQ_LM",
+            "CAUSAL_LM",
+            "TOKEN_CLS",
+            "QUESTION_ANS",
+            "FEATURE_EXTRACTION",
+        ],
+        Field(
+            description="Kind of task that the adapter is built for. Chat models are CAUSAL_LM.",
+            title="TaskType",
+        ),
+    ] = "CAUSAL_LM"
+    peft_kwargs: Annotated[
+        AdaLoraKwargs, Field(description="Arguments of peft's AdaLoraConfig.")
+    ]
+
+
+class AdamssPeftConfig(BaseModel):
+    """
+    A new AdaMSS adapter: small updates inside clusters of a weight's main directions.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    peft_type: Annotated[Literal["ADAMSS"], Field(description="Selects AdaMSS.")]
+    task_type: Annotated[
+        Literal[
+            "SEQ_CLS",
+            "SEQ_2_SEQ_LM",
+            "CAUSAL_LM",
+            "TOKEN_CLS",
+            "QUESTION_ANS",
+            "FEATURE_EXTRACTION",
+        ],
+        Field(
+            description="Kind of task that the adapter is built for. Chat models are CAUSAL_LM.",
+            title="TaskType",
+        ),
+    ] = "CAUSAL_LM"
+    peft_kwargs: Annotated[
+        AdamssKwargs, Field(description="Arguments of peft's AdamssConfig.")
+    ]
+
+
+class BOFTPeftConfig(BaseModel):
+    """
+    A new BOFT adapter: rotations of weights, in butterfly form.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    peft_type: Annotated[Literal["BOFT"], Field(description="Selects BOFT.")]
+    task_type: Annotated[
+        Literal[
+            "SEQ_CLS",
+            "SEQ_2_SEQ_LM",
+            "CAUSAL_LM",
+            "TOKEN_CLS",
+            "QUESTION_ANS",
+            "FEATURE_EXTRACTION",
+        ],
+        Field(
+            description="Kind of task that the adapter is built for. Chat models are CAUSAL_LM.",
+            title="TaskType",
+        ),
+    ] = "CAUSAL_LM"
+    peft_kwargs: Annotated[
+        BOFTKwargs, Field(description="Arguments of peft's BOFTConfig.")
+    ]
+
+
+class AdaptionPromptPeftConfig(BaseModel):
+    """
+    A new LLaMA-Adapter: gated prompt vectors in the upper attention layers.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    peft_type: Annotated[
+        Literal["ADAPTION_PROMPT"], Field(description="Selects LLaMA-Adapter.")
+    ]
+    task_type: Annotated[
+        Literal[
+            "SEQ_CLS",
+            "SEQ_2_SEQ_LM",
+            "CAUSAL_LM",
+            "TOKEN_CLS",
+            "QUESTION_ANS",
+            "FEATURE_EXTRACTION",
+        ],
+        Field(
+            description="Kind of task that the adapter is built for. Chat models are CAUSAL_LM.",
+            title="TaskType",
+        ),
+    ] = "CAUSAL_LM"
+    peft_kwargs: Annotated[
+        AdaptionPromptKwargs,
+        Field(description="Arguments of peft's AdaptionPromptConfig."),
+    ]
+
+
+class IA3PeftConfig(BaseModel):
+    """
+    A new (IA)³ adapter: trained factors for keys, values and feed-forward inputs.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    peft_type: Annotated[Literal["IA3"], Field(description="Selects (IA)³.")]
+    task_type: Annotated[
+        Literal[
+            "SEQ_CLS",
+            "SEQ_2_SEQ_LM",
+            "CAUSAL_LM",
+            "TOKEN_CLS",
+            "QUESTION_ANS",
+            "FEATURE_EXTRACTION",
+        ],
+        Field(
+            description="Kind of task that the adapter is built for. Chat models are CAUSAL_LM.",
+            title="TaskType",
+        ),
+    ] = "CAUSAL_LM"
+    peft_kwargs: Annotated[
+        IA3Kwargs, Field(description="Arguments of peft's IA3Config.")
+    ]
+
+
+class BeftPeftConfig(BaseModel):
+    """
+    A new BEFT adapter: trained biases on the value projections.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    peft_type: Annotated[Literal["BEFT"], Field(description="Selects BEFT.")]
+    task_type: Annotated[
+        Literal[
+            "SEQ_CLS",
+            "SEQ_2_SEQ_LM",
+            "CAUSAL_LM",
+            "TOKEN_CLS",
+            "QUESTION_ANS",
+            "FEATURE_EXTRACTION",
+        ],
+        Field(
+            description="Kind of task that the adapter is built for. Chat models are CAUSAL_LM.",
+            title="TaskType",
+        ),
+    ] = "CAUSAL_LM"
+    peft_kwargs: Annotated[
+        BeftKwargs, Field(description="Arguments of peft's BeftConfig.")
+    ]
+
+
+class LilyPeftConfig(BaseModel):
+    """
+    A new Lily adapter: low-rank matrices that layers share, mixed by a router.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    peft_type: Annotated[Literal["LILY"], Field(description="Selects Lily.")]
+    task_type: Annotated[
+        Literal[
+            "SEQ_CLS",
+            "SEQ_2_SEQ_LM",
+            "CAUSAL_LM",
+            "TOKEN_CLS",
+            "QUESTION_ANS",
+            "FEATURE_EXTRACTION",
+        ],
+        Field(
+            description="Kind of task that the adapter is built for. Chat models are CAUSAL_LM.",
+            title="TaskType",
+        ),
+    ] = "CAUSAL_LM"
+    peft_kwargs: Annotated[
+        LilyKwargs, Field(description="Arguments of peft's LilyConfig.")
+    ]
+
+
+class LoHaPeftConfig(BaseModel):
+    """
+    A new LoHa adapter: elementwise products of low-rank matrices.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    peft_type: Annotated[Literal["LOHA"], Field(description="Selects LoHa.")]
+    task_type: Annotated[
+        Literal[
+            "SEQ_CLS",
+            "SEQ_2_SEQ_LM",
+            "CAUSAL_LM",
+            "TOKEN_CLS",
+            "QUESTION_ANS",
+            "FEATURE_EXTRACTION",
+        ],
+        Field(
+            description="Kind of task that the adapter is built for. Chat models are CAUSAL_LM.",
+            title="TaskType",
+        ),
+    ] = "CAUSAL_LM"
+    peft_kwargs: Annotated[
+        LoHaKwargs, Field(description="Arguments of peft's LoHaConfig.")
+    ]
+
+
+class LoKrPeftConfig(BaseModel):
+    """
+    A new LoKr adapter: Kronecker products of small matrices.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    peft_type: Annotated[Literal["LOKR"], Field(description="Selects LoKr.")]
+    task_type: Annotated[
+        Literal[
+            "SEQ_CLS",
+            "SEQ_2_SEQ_LM",
+            "CAUSAL_LM",
+            "TOKEN_CLS",
+            "QUESTION_ANS",
+            "FEATURE_EXTRACTION",
+        ],
+        Field(
+            description="Kind of task that the adapter is built for. Chat models are CAUSAL_LM.",
+            title="TaskType",
+        ),
+    ] = "CAUSAL_LM"
+    peft_kwargs: Annotated[
+        LoKrKwargs, Field(description="Arguments of peft's LoKrConfig.")
+    ]
+
+
+class OFTPeftConfig(BaseModel):
+    """
+    A new OFT adapter: rotations of weights in blocks.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    peft_type: Annotated[Literal["OFT"], Field(description="Selects OFT.")]
+    task_type: Annotated[
+        Literal[
+            "SEQ_CLS",
+            "SEQ_2_SEQ_LM",
+            "CAUSAL_LM",
+            "TOKEN_CLS",
+            "QUESTION_ANS",
+            "FEATURE_EXTRACTION",
+        ],
+        Field(
+            description="Kind of task that the adapter is built for. Chat models are CAUSAL_LM.",
+            title="TaskType",
+        ),
+    ] = "CAUSAL_LM"
+    peft_kwargs: Annotated[
+        OFTKwargs, Field(description="Arguments of peft's OFTConfig.")
+    ]
+
+
+class PolyPeftConfig(BaseModel):
+    """
+    A new Poly adapter: LoRA skills that tasks mix by trained weights.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    peft_type: Annotated[Literal["POLY"], Field(description="Selects Poly.")]
+    task_type: Annotated[
+        Literal[
+            "SEQ_CLS",
+            "SEQ_2_SEQ_LM",
+            "CAUSAL_LM",
+            "TOKEN_CLS",
+            "QUESTION_ANS",
+            "FEATURE_EXTRACTION",
+        ],
+        Field(
+            description="Kind of task that the adapter is built for. Chat models are CAUSAL_LM.",
+            title="TaskType",
+        ),
+    ] = "CAUSAL_LM"
+    peft_kwargs: Annotated[
+        PolyKwargs, Field(description="Arguments of peft's PolyConfig.")
+    ]
+
+
+class LNTuningPeftConfig(BaseModel):
+    """
+    Trained normalization layers, and nothing else.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    peft_type: Annotated[
+        Literal["LN_TUNING"],
+        Field(description="Selects training of normalization layers."),
+    ]
+    task_type: Annotated[
+        Literal[
+            "SEQ_CLS",
+            "SEQ_2_SEQ_LM",
+            "CAUSAL_LM",
+            "TOKEN_CLS",
+            "QUESTION_ANS",
+            "FEATURE_EXTRACTION",
+        ],
+        Field(
+            description="Kind of task that the adapter is built for. Chat models are CAUSAL_LM.",
+            title="TaskType",
+        ),
+    ] = "CAUSAL_LM"
+    peft_kwargs: Annotated[
+        LNTuningKwargs, Field(description="Arguments of peft's LNTuningConfig.")
+    ]
+
+
+class VeraPeftConfig(BaseModel):
+    """
+    A new VeRA adapter: trained scales around random matrices that layers share.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    peft_type: Annotated[Literal["VERA"], Field(description="Selects VeRA.")]
+    task_type: Annotated[
+        Literal[
+            "SEQ_CLS",
+            "SEQ_2_SEQ_LM",
+            "CAUSAL_LM",
+            "TOKEN_CLS",
+            "QUESTION_ANS",
+            "FEATURE_EXTRACTION",
+        ],
+        Field(
+            description="Kind of task that the adapter is built for. Chat models are CAUSAL_LM.",
+            title="TaskType",
+        ),
+    ] = "CAUSAL_LM"
+    peft_kwargs: Annotated[
+        VeraKwargs, Field(description="Arguments of peft's VeraConfig.")
+    ]
+
+
+class FrodPeftConfig(BaseModel):
+    """
+    A new FRoD adapter: sparse rotations over a basis that layers share.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    peft_type: Annotated[Literal["FROD"], Field(description="Selects FRoD.")]
+    task_type: Annotated[
+        Literal[
+            "SEQ_CLS",
+            "SEQ_2_SEQ_LM",
+            "CAUSAL_LM",
+            "TOKEN_CLS",
+            "QUESTION_ANS",
+            "FEATURE_EXTRACTION",
+        ],
+        Field(
+            description="Kind of task that the adapter is built for. Chat models are CAUSAL_LM.",
+            title="TaskType",
+        ),
+    ] = "CAUSAL_LM"
+    peft_kwargs: Annotated[
+        FrodKwargs, Field(description="Arguments of peft's FrodConfig.")
+    ]
+
+
+class PveraPeftConfig(BaseModel):
+    """
+    A new PVeRA adapter: VeRA with learned randomness.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    peft_type: Annotated[Literal["PVERA"], Field(description="Selects PVeRA.")]
+    task_type: Annotated[
+        Literal[
+            "SEQ_CLS",
+            "SEQ_2_SEQ_LM",
+            "CAUSAL_LM",
+            "TOKEN_CLS",
+            "QUESTION_ANS",
+            "FEATURE_EXTRACTION",
+        ],
+        Field(
+            description="Kind of task that the adapter is built for. Chat models are CAUSAL_LM.",
+            title="TaskType",
+        ),
+    ] = "CAUSAL_LM"
+    peft_kwargs: Annotated[
+        PveraKwargs, Field(description="Arguments of peft's PveraConfig.")
+    ]
+
+
+class FourierFTPeftConfig(BaseModel):
+    """
+    A new FourierFT adapter: a few trained frequencies of each weight's change.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    peft_type: Annotated[Literal["FOURIERFT"], Field(description="Selects FourierFT.")]
+    task_type: Annotated[
+        Literal[
+            "SEQ_CLS",
+            "SEQ_2_SEQ_LM",
+            "CAUSAL_LM",
+            "TOKEN_CLS",
+            "QUESTION_ANS",
+            "FEATURE_EXTRACTION",
+        ],
+        Field(
+            description="Kind of task that the adapter is built for. Chat models are CAUSAL_LM.",
+            title="TaskType",
+        ),
+    ] = "CAUSAL_LM"
+    peft_kwargs: Annotated[
+        FourierFTKwargs, Field(description="Arguments of peft's FourierFTConfig.")
+    ]
+
+
+class GloraPeftConfig(BaseModel):
+    """
+    A new GLoRA adapter: trained scales and shifts of weights and biases.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    peft_type: Annotated[Literal["GLORA"], Field(description="Selects GLoRA.")]
+    task_type: Annotated[
+        Literal[
+            "SEQ_CLS",
+            "SEQ_2_SEQ_LM",
+            "CAUSAL_LM",
+            "TOKEN_CLS",
+            "QUESTION_ANS",
+            "FEATURE_EXTRACTION",
+        ],
+        Field(
+            description="Kind of task that the adapter is built for. Chat models are CAUSAL_LM.",
+            title="TaskType",
+        ),
+    ] = "CAUSAL_LM"
+    peft_kwargs: Annotated[
+        GloraKwargs, Field(description="Arguments of peft's GloraConfig.")
+    ]
+
+
+class XLoraPeftConfig(BaseModel):
+    """
+    A new X-LoRA mix: a trained gate over LoRA adapters from earlier runs.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    peft_type: Annotated[Literal["XLORA"], Field(description="Selects X-LoRA.")]
+    task_type: Annotated[
+        Literal[
+            "SEQ_CLS",
+            "SEQ_2_SEQ_LM",
+            "CAUSAL_LM",
+            "TOKEN_CLS",
+            "QUESTION_ANS",
+            "FEATURE_EXTRACTION",
+        ],
+        Field(
+            description="Kind of task that the adapter is built for. Chat models are CAUSAL_LM.",
+            title="TaskType",
+        ),
+    ] = "CAUSAL_LM"
+    peft_kwargs: Annotated[
+        XLoraKwargs, Field(description="Arguments of peft's XLoraConfig.")
+    ]
+
+
+class HRAPeftConfig(BaseModel):
+    """
+    A new HRA adapter: chains of trained reflections.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    peft_type: Annotated[Literal["HRA"], Field(description="Selects HRA.")]
+    task_type: Annotated[
+        Literal[
+            "SEQ_CLS",
+            "SEQ_2_SEQ_LM",
+            "CAUSAL_LM",
+            "TOKEN_CLS",
+            "QUESTION_ANS",
+            "FEATURE_EXTRACTION",
+        ],
+        Field(
+            description="Kind of task that the adapter is built for. Chat models are CAUSAL_LM.",
+            title="TaskType",
+        ),
+    ] = "CAUSAL_LM"
+    peft_kwargs: Annotated[
+        HRAKwargs, Field(description="Arguments of peft's HRAConfig.")
+    ]
+
+
+class VBLoRAPeftConfig(BaseModel):
+    """
+    A new VB-LoRA adapter: LoRA put together from a shared bank of vectors.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    peft_type: Annotated[Literal["VBLORA"], Field(description="Selects VB-LoRA.")]
+    task_type: Annotated[
+        Literal[
+            "SEQ_CLS",
+            "SEQ_2_SEQ_LM",
+            "CAUSAL_LM",
+            "TOKEN_CLS",
+            "QUESTION_ANS",
+            "FEATURE_EXTRACTION",
+        ],
+        Field(
+            description="Kind of task that the adapter is built for. Chat models are CAUSAL_LM.",
+            title="TaskType",
+        ),
+    ] = "CAUSAL_LM"
+    peft_kwargs: Annotated[
+        VBLoRAKwargs, Field(description="Arguments of peft's VBLoRAConfig.")
+    ]
+
+
+class UniLoraPeftConfig(BaseModel):
+    """
+    A new Uni-LoRA adapter: all LoRA entries from one short trained vector.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    peft_type: Annotated[Literal["UNILORA"], Field(description="Selects Uni-LoRA.")]
+    task_type: Annotated[
+        Literal[
+            "SEQ_CLS",
+            "SEQ_2_SEQ_LM",
+            "CAUSAL_LM",
+            "TOKEN_CLS",
+            "QUESTION_ANS",
+            "FEATURE_EXTRACTION",
+        ],
+        Field(
+            description="Kind of task that the adapter is built for. Chat models are CAUSAL_LM.",
+            title="TaskType",
+        ),
+    ] = "CAUSAL_LM"
+    peft_kwargs: Annotated[
+        UniLoraKwargs, Field(description="Arguments of peft's UniLoraConfig.")
+    ]
+
+
+class CPTPeftConfig(BaseModel):
+    """
+    A new context-aware prompt: trained changes to the embeddings of fixed examples.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    peft_type: Annotated[
+        Literal["CPT"], Field(description="Selects context-aware prompt tuning.")
+    ]
+    task_type: Annotated[
+        Literal[
+            "SEQ_CLS",
+            "SEQ_2_SEQ_LM",
+            "CAUSAL_LM",
+            "TOKEN_CLS",
+            "QUESTION_ANS",
+            "FEATURE_EXTRACTION",
+        ],
+        Field(
+            description="Kind of task that the adapter is built for. Chat models are CAUSAL_LM.",
+            title="TaskType",
+        ),
+    ] = "CAUSAL_LM"
+    peft_kwargs: Annotated[
+        CPTKwargs, Field(description="Arguments of peft's CPTConfig.")
+    ]
+
+
+class MissPeftConfig(BaseModel):
+    """
+    A new MiSS adapter: one shared matrix spread over each weight.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    peft_type: Annotated[Literal["MISS"], Field(description="Selects MiSS.")]
+    task_type: Annotated[
+        Literal[
+            "SEQ_CLS",
+            "SEQ_2_SEQ_LM",
+            "CAUSAL_LM",
+            "TOKEN_CLS",
+            "QUESTION_ANS",
+            "FEATURE_EXTRACTION",
+        ],
+        Field(
+            description="Kind of task that the adapter is built for. Chat models are CAUSAL_LM.",
+            title="TaskType",
+        ),
+    ] = "CAUSAL_LM"
+    peft_kwargs: Annotated[
+        MissKwargs, Field(description="Arguments of peft's MissConfig.")
+    ]
+
+
+class RandLoraPeftConfig(BaseModel):
+    """
+    A new RandLoRA adapter: trained mixes of random low-rank matrices.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    peft_type: Annotated[Literal["RANDLORA"], Field(description="Selects RandLoRA.")]
+    task_type: Annotated[
+        Literal[
+            "SEQ_CLS",
+            "SEQ_2_SEQ_LM",
+            "CAUSAL_LM",
+            "TOKEN_CLS",
+            "QUESTION_ANS",
+            "FEATURE_EXTRACTION",
+        ],
+        Field(
+            description="Kind of task that the adapter is built for. Chat models are CAUSAL_LM.",
+            title="TaskType",
+        ),
+    ] = "CAUSAL_LM"
+    peft_kwargs: Annotated[
+        RandLoraKwargs, Field(description="Arguments of peft's RandLoraConfig.")
+    ]
+
+
+class RoadPeftConfig(BaseModel):
+    """
+    A new RoAd adapter: trained rotations and scales of pairs of outputs.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    peft_type: Annotated[Literal["ROAD"], Field(description="Selects RoAd.")]
+    task_type: Annotated[
+        Literal[
+            "SEQ_CLS",
+            "SEQ_2_SEQ_LM",
+            "CAUSAL_LM",
+            "TOKEN_CLS",
+            "QUESTION_ANS",
+            "FEATURE_EXTRACTION",
+        ],
+        Field(
+            description="Kind of task that the adapter is built for. Chat models are CAUSAL_LM.",
+            title="TaskType",
+        ),
+    ] = "CAUSAL_LM"
+    peft_kwargs: Annotated[
+        RoadKwargs, Field(description="Arguments of peft's RoadConfig.")
+    ]
+
+
+class TrainableTokensPeftConfig(BaseModel):
+    """
+    Trained embeddings of chosen tokens, and nothing else.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    peft_type: Annotated[
+        Literal["TRAINABLE_TOKENS"],
+        Field(description="Selects training of single tokens."),
+    ]
+    task_type: Annotated[
+        Literal[
+            "SEQ_CLS",
+            "SEQ_2_SEQ_LM",
+            "CAUSAL_LM",
+            "TOKEN_CLS",
+            "QUESTION_ANS",
+            "FEATURE_EXTRACTION",
+        ],
+        Field(
+            description="Kind of task that the adapter is built for. Chat models are CAUSAL_LM.",
+            title="TaskType",
+        ),
+    ] = "CAUSAL_LM"
+    peft_kwargs: Annotated[
+        TrainableTokensKwargs,
+        Field(description="Arguments of peft's TrainableTokensConfig."),
+    ]
+
+
+class HiraPeftConfig(BaseModel):
+    """
+    A new HiRA adapter: low-rank factors on the base weights.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    peft_type: Annotated[Literal["HIRA"], Field(description="Selects HiRA.")]
+    task_type: Annotated[
+        Literal[
+            "SEQ_CLS",
+            "SEQ_2_SEQ_LM",
+            "CAUSAL_LM",
+            "TOKEN_CLS",
+            "QUESTION_ANS",
+            "FEATURE_EXTRACTION",
+        ],
+        Field(
+            description="Kind of task that the adapter is built for. Chat models are CAUSAL_LM.",
+            title="TaskType",
+        ),
+    ] = "CAUSAL_LM"
+    peft_kwargs: Annotated[
+        HiraKwargs, Field(description="Arguments of peft's HiraConfig.")
+    ]
+
+
+class ShiraPeftConfig(BaseModel):
+    """
+    A new SHiRA adapter: a few trained entries of each weight.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    peft_type: Annotated[Literal["SHIRA"], Field(description="Selects SHiRA.")]
+    task_type: Annotated[
+        Literal[
+            "SEQ_CLS",
+            "SEQ_2_SEQ_LM",
+            "CAUSAL_LM",
+            "TOKEN_CLS",
+            "QUESTION_ANS",
+            "FEATURE_EXTRACTION",
+        ],
+        Field(
+            description="Kind of task that the adapter is built for. Chat models are CAUSAL_LM.",
+            title="TaskType",
+        ),
+    ] = "CAUSAL_LM"
+    peft_kwargs: Annotated[
+        ShiraKwargs, Field(description="Arguments of peft's ShiraConfig.")
+    ]
+
+
+class C3APeftConfig(BaseModel):
+    """
+    A new C3A adapter: trained circular convolutions.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    peft_type: Annotated[Literal["C3A"], Field(description="Selects C3A.")]
+    task_type: Annotated[
+        Literal[
+            "SEQ_CLS",
+            "SEQ_2_SEQ_LM",
+            "CAUSAL_LM",
+            "TOKEN_CLS",
+            "QUESTION_ANS",
+            "FEATURE_EXTRACTION",
+        ],
+        Field(
+            description="Kind of task that the adapter is built for. Chat models are CAUSAL_LM.",
+            title="TaskType",
+        ),
+    ] = "CAUSAL_LM"
+    peft_kwargs: Annotated[
+        C3AKwargs, Field(description="Arguments of peft's C3AConfig.")
+    ]
+
+
+class WaveFTPeftConfig(BaseModel):
+    """
+    A new WaveFT adapter: a few trained wavelet coefficients of each weight's change.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    peft_type: Annotated[Literal["WAVEFT"], Field(description="Selects WaveFT.")]
+    task_type: Annotated[
+        Literal[
+            "SEQ_CLS",
+            "SEQ_2_SEQ_LM",
+            "CAUSAL_LM",
+            "TOKEN_CLS",
+            "QUESTION_ANS",
+            "FEATURE_EXTRACTION",
+        ],
+        Field(
+            description="Kind of task that the adapter is built for. Chat models are CAUSAL_LM.",
+            title="TaskType",
+        ),
+    ] = "CAUSAL_LM"
+    peft_kwargs: Annotated[
+        WaveFTKwargs, Field(description="Arguments of peft's WaveFTConfig.")
+    ]
+
+
+class OSFPeftConfig(BaseModel):
+    """
+    Weights trained outside their main directions, which stay frozen.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    peft_type: Annotated[Literal["OSF"], Field(description="Selects OSF.")]
+    task_type: Annotated[
+        Literal[
+            "SEQ_CLS",
+            "SEQ_2_SEQ_LM",
+            "CAUSAL_LM",
+            "TOKEN_CLS",
+            "QUESTION_ANS",
+            "FEATURE_EXTRACTION",
+        ],
+        Field(
+            description="Kind of task that the adapter is built for. Chat models are CAUSAL_LM.",
+            title="TaskType",
+        ),
+    ] = "CAUSAL_LM"
+    peft_kwargs: Annotated[
+        OSFKwargs, Field(description="Arguments of peft's OSFConfig.")
+    ]
+
+
+class DeloraPeftConfig(BaseModel):
+    """
+    A new DeLoRA adapter: normalized LoRA with a trained bound.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    peft_type: Annotated[Literal["DELORA"], Field(description="Selects DeLoRA.")]
+    task_type: Annotated[
+        Literal[
+            "SEQ_CLS",
+            "SEQ_2_SEQ_LM",
+            "CAUSAL_LM",
+            "TOKEN_CLS",
+            "QUESTION_ANS",
+            "FEATURE_EXTRACTION",
+        ],
+        Field(
+            description="Kind of task that the adapter is built for. Chat models are CAUSAL_LM.",
+            title="TaskType",
+        ),
+    ] = "CAUSAL_LM"
+    peft_kwargs: Annotated[
+        DeloraKwargs, Field(description="Arguments of peft's DeloraConfig.")
+    ]
+
+
+class GraloraPeftConfig(BaseModel):
+    """
+    A new GraLoRA adapter: LoRA in a grid of blocks.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    peft_type: Annotated[Literal["GRALORA"], Field(description="Selects GraLoRA.")]
+    task_type: Annotated[
+        Literal[
+            "SEQ_CLS",
+            "SEQ_2_SEQ_LM",
+            "CAUSAL_LM",
+            "TOKEN_CLS",
+            "QUESTION_ANS",
+            "FEATURE_EXTRACTION",
+        ],
+        Field(
+            description="Kind of task that the adapter is built for. Chat models are CAUSAL_LM.",
+            title="TaskType",
+        ),
+    ] = "CAUSAL_LM"
+    peft_kwargs: Annotated[
+        GraloraKwargs, Field(description="Arguments of peft's GraloraConfig.")
+    ]
+
+
+class CartridgePeftConfig(BaseModel):
+    """
+    A new cartridge: a trained key-value cache in place of a long text.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    peft_type: Annotated[Literal["CARTRIDGE"], Field(description="Selects cartridges.")]
+    task_type: Annotated[
+        Literal[
+            "SEQ_CLS",
+            "SEQ_2_SEQ_LM",
+            "CAUSAL_LM",
+            "TOKEN_CLS",
+            "QUESTION_ANS",
+            "FEATURE_EXTRACTION",
+        ],
+        Field(
+            description="Kind of task that the adapter is built for. Chat models are CAUSAL_LM.",
+            title="TaskType",
+        ),
+    ] = "CAUSAL_LM"
+    peft_kwargs: Annotated[
+        CartridgeKwargs, Field(description="Arguments of peft's CartridgeConfig.")
+    ]
+
+
+class TinyLoraPeftConfig(BaseModel):
+    """
+    A new TinyLoRA adapter: a handful of trained numbers.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    peft_type: Annotated[Literal["TINYLORA"], Field(description="Selects TinyLoRA.")]
+    task_type: Annotated[
+        Literal[
+            "SEQ_CLS",
+            "SEQ_2_SEQ_LM",
+            "CAUSAL_LM",
+            "TOKEN_CLS",
+            "QUESTION_ANS",
+            "FEATURE_EXTRACTION",
+        ],
+        Field(
+            description="Kind of task that the adapter is built for. Chat models are CAUSAL_LM.",
+            title="TaskType",
+        ),
+    ] = "CAUSAL_LM"
+    peft_kwargs: Annotated[
+        TinyLoraKwargs, Field(description="Arguments of peft's TinyLoraConfig.")
+    ]
+
+
+class PsoftPeftConfig(BaseModel):
+    """
+    A new PSOFT adapter: rotations inside each weight's main directions.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    peft_type: Annotated[Literal["PSOFT"], Field(description="Selects PSOFT.")]
+    task_type: Annotated[
+        Literal[
+            "SEQ_CLS",
+            "SEQ_2_SEQ_LM",
+            "CAUSAL_LM",
+            "TOKEN_CLS",
+            "QUESTION_ANS",
+            "FEATURE_EXTRACTION",
+        ],
+        Field(
+            description="Kind of task that the adapter is built for. Chat models are CAUSAL_LM.",
+            title="TaskType",
+        ),
+    ] = "CAUSAL_LM"
+    peft_kwargs: Annotated[
+        PsoftKwargs, Field(description="Arguments of peft's PsoftConfig.")
+    ]
+
+
+class PeanutPeftConfig(BaseModel):
+    """
+    A new PEANuT adapter: a small network that reads the base weights.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    peft_type: Annotated[Literal["PEANUT"], Field(description="Selects PEANuT.")]
+    task_type: Annotated[
+        Literal[
+            "SEQ_CLS",
+            "SEQ_2_SEQ_LM",
+            "CAUSAL_LM",
+            "TOKEN_CLS",
+            "QUESTION_ANS",
+            "FEATURE_EXTRACTION",
+        ],
+        Field(
+            description="Kind of task that the adapter is built for. Chat models are CAUSAL_LM.",
+            title="TaskType",
+        ),
+    ] = "CAUSAL_LM"
+    peft_kwargs: Annotated[
+        PeanutKwargs, Field(description="Arguments of peft's PeanutConfig.")
+    ]
+
+
+class ShadowPeftConfig(BaseModel):
+    """
+    A new shadow network that runs beside the model's blocks.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    peft_type: Annotated[Literal["SHADOW"], Field(description="Selects ShadowPEFT.")]
+    task_type: Annotated[
+        Literal[
+            "SEQ_CLS",
+            "SEQ_2_SEQ_LM",
+            "CAUSAL_LM",
+            "TOKEN_CLS",
+            "QUESTION_ANS",
+            "FEATURE_EXTRACTION",
+        ],
+        Field(
+            description="Kind of task that the adapter is built for. Chat models are CAUSAL_LM.",
+            title="TaskType",
+        ),
+    ] = "CAUSAL_LM"
+    peft_kwargs: Annotated[
+        ShadowKwargs, Field(description="Arguments of peft's ShadowConfig.")
+    ]
+
+
+class SupertuningPeftConfig(BaseModel):
+    """
+    A few trained entries of each weight, the largest or the smallest.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    peft_type: Annotated[
+        Literal["SUPERTUNING"], Field(description="Selects SuperTuning.")
+    ]
+    task_type: Annotated[
+        Literal[
+            "SEQ_CLS",
+            "SEQ_2_SEQ_LM",
+            "CAUSAL_LM",
+            "TOKEN_CLS",
+            "QUESTION_ANS",
+            "FEATURE_EXTRACTION",
+        ],
+        Field(
+            description="Kind of task that the adapter is built for. Chat models are CAUSAL_LM.",
+            title="TaskType",
+        ),
+    ] = "CAUSAL_LM"
+    peft_kwargs: Annotated[
+        SupertuningKwargs, Field(description="Arguments of peft's SupertuningConfig.")
+    ]
+
+
+class DeftPeftConfig(BaseModel):
+    """
+    A new DEFT adapter: some directions of each weight removed, others put in.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    peft_type: Annotated[Literal["DEFT"], Field(description="Selects DEFT.")]
+    task_type: Annotated[
+        Literal[
+            "SEQ_CLS",
+            "SEQ_2_SEQ_LM",
+            "CAUSAL_LM",
+            "TOKEN_CLS",
+            "QUESTION_ANS",
+            "FEATURE_EXTRACTION",
+        ],
+        Field(
+            description="Kind of task that the adapter is built for. Chat models are CAUSAL_LM.",
+            title="TaskType",
+        ),
+    ] = "CAUSAL_LM"
+    peft_kwargs: Annotated[
+        DeftKwargs, Field(description="Arguments of peft's DeftConfig.")
     ]
 
 
@@ -2364,6 +7373,109 @@ class ChatTrainValidConfig(BaseModel):
     ] = "bos-repurpose"
 
 
+class GenericPeftConfig(
+    RootModel[
+        LoraPeftConfig
+        | PromptTuningPeftConfig
+        | MultitaskPromptTuningPeftConfig
+        | PromptEncoderPeftConfig
+        | PrefixTuningPeftConfig
+        | AdaLoraPeftConfig
+        | AdamssPeftConfig
+        | BOFTPeftConfig
+        | AdaptionPromptPeftConfig
+        | IA3PeftConfig
+        | BeftPeftConfig
+        | LilyPeftConfig
+        | LoHaPeftConfig
+        | LoKrPeftConfig
+        | OFTPeftConfig
+        | PolyPeftConfig
+        | LNTuningPeftConfig
+        | VeraPeftConfig
+        | FrodPeftConfig
+        | PveraPeftConfig
+        | FourierFTPeftConfig
+        | GloraPeftConfig
+        | XLoraPeftConfig
+        | HRAPeftConfig
+        | VBLoRAPeftConfig
+        | UniLoraPeftConfig
+        | CPTPeftConfig
+        | MissPeftConfig
+        | RandLoraPeftConfig
+        | RoadPeftConfig
+        | TrainableTokensPeftConfig
+        | HiraPeftConfig
+        | ShiraPeftConfig
+        | C3APeftConfig
+        | WaveFTPeftConfig
+        | OSFPeftConfig
+        | DeloraPeftConfig
+        | GraloraPeftConfig
+        | CartridgePeftConfig
+        | TinyLoraPeftConfig
+        | PsoftPeftConfig
+        | PeanutPeftConfig
+        | ShadowPeftConfig
+        | SupertuningPeftConfig
+        | DeftPeftConfig
+    ]
+):
+    root: Annotated[
+        LoraPeftConfig
+        | PromptTuningPeftConfig
+        | MultitaskPromptTuningPeftConfig
+        | PromptEncoderPeftConfig
+        | PrefixTuningPeftConfig
+        | AdaLoraPeftConfig
+        | AdamssPeftConfig
+        | BOFTPeftConfig
+        | AdaptionPromptPeftConfig
+        | IA3PeftConfig
+        | BeftPeftConfig
+        | LilyPeftConfig
+        | LoHaPeftConfig
+        | LoKrPeftConfig
+        | OFTPeftConfig
+        | PolyPeftConfig
+        | LNTuningPeftConfig
+        | VeraPeftConfig
+        | FrodPeftConfig
+        | PveraPeftConfig
+        | FourierFTPeftConfig
+        | GloraPeftConfig
+        | XLoraPeftConfig
+        | HRAPeftConfig
+        | VBLoRAPeftConfig
+        | UniLoraPeftConfig
+        | CPTPeftConfig
+        | MissPeftConfig
+        | RandLoraPeftConfig
+        | RoadPeftConfig
+        | TrainableTokensPeftConfig
+        | HiraPeftConfig
+        | ShiraPeftConfig
+        | C3APeftConfig
+        | WaveFTPeftConfig
+        | OSFPeftConfig
+        | DeloraPeftConfig
+        | GraloraPeftConfig
+        | CartridgePeftConfig
+        | TinyLoraPeftConfig
+        | PsoftPeftConfig
+        | PeanutPeftConfig
+        | ShadowPeftConfig
+        | SupertuningPeftConfig
+        | DeftPeftConfig,
+        Field(
+            description="A new adapter: `peft_type` decides which arguments `peft_kwargs` takes.",
+            discriminator="peft_type",
+            title="GenericPeftConfig",
+        ),
+    ]
+
+
 class Data(BaseModel):
     """
     Examples, and what is learned from them.
@@ -2420,7 +7532,53 @@ class SFTExperimentConfig(BaseModel):
     ]
     batchsize_conf: Annotated[BatchsizeConfig, Field(description="Batch sizes.")]
     peft_conf: Annotated[
-        LoraPeftConfig | GenericPeftConfig | NoPeftConfig | PretrainedPeftConfig,
+        LoraPeftConfig
+        | PromptTuningPeftConfig
+        | MultitaskPromptTuningPeftConfig
+        | PromptEncoderPeftConfig
+        | PrefixTuningPeftConfig
+        | AdaLoraPeftConfig
+        | AdamssPeftConfig
+        | BOFTPeftConfig
+        | AdaptionPromptPeftConfig
+        | IA3PeftConfig
+        | BeftPeftConfig
+        | LilyPeftConfig
+        | LoHaPeftConfig
+        | LoKrPeftConfig
+        | OFTPeftConfig
+        | PolyPeftConfig
+        | LNTuningPeftConfig
+        | VeraPeftConfig
+        | FrodPeftConfig
+        | PveraPeftConfig
+        | FourierFTPeftConfig
+        | GloraPeftConfig
+        | XLoraPeftConfig
+        | HRAPeftConfig
+        | VBLoRAPeftConfig
+        | UniLoraPeftConfig
+        | CPTPeftConfig
+        | MissPeftConfig
+        | RandLoraPeftConfig
+        | RoadPeftConfig
+        | TrainableTokensPeftConfig
+        | HiraPeftConfig
+        | ShiraPeftConfig
+        | C3APeftConfig
+        | WaveFTPeftConfig
+        | OSFPeftConfig
+        | DeloraPeftConfig
+        | GraloraPeftConfig
+        | CartridgePeftConfig
+        | TinyLoraPeftConfig
+        | PsoftPeftConfig
+        | PeanutPeftConfig
+        | ShadowPeftConfig
+        | SupertuningPeftConfig
+        | DeftPeftConfig
+        | NoPeftConfig
+        | PretrainedPeftConfig,
         Field(
             description="Adapter, or none.",
             discriminator="peft_type",

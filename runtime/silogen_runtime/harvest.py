@@ -1,5 +1,7 @@
 """`python -m silogen_runtime.harvest NAME` writes schema/targets/NAME.json from the installed libraries.
 
+`make targets` does so for every target, each in an environment of its own.
+
 A target holds facts only: for each class the keyword arguments that it takes, with type, default and choices.
 """
 
@@ -17,8 +19,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import peft
 import trl
+from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel, TrainingArguments
 from transformers.models.auto import tokenization_auto
 
@@ -33,12 +35,12 @@ Surface = dict[str, dict[str, Any]]
 
 def harvest(name: str) -> dict[str, Any]:
     """Return the target `name` for the versions that are installed."""
-    dataclasses_ = (TrainingArguments, trl.SFTConfig, peft.LoraConfig)
+    configs = (TrainingArguments, trl.SFTConfig, trl.DPOConfig, *PEFT_TYPE_TO_CONFIG_MAPPING.values())
     return {
         "name": name,
         "packages": {package: version(package) for package in PACKAGES},
         "classes": {
-            **{cls.__name__: _fields(cls) for cls in dataclasses_},
+            **{cls.__name__: _fields(cls) for cls in configs},
             "BitsAndBytesConfig": _parameters(BitsAndBytesConfig),
             "AutoModelForCausalLM": {
                 **_popped(PreTrainedModel.from_pretrained, AutoModelForCausalLM.from_pretrained),
@@ -101,10 +103,13 @@ def _words(hint: Any) -> str:
 
 
 def main() -> None:
-    name = sys.argv[1]
+    """Write the target, or with `--check` fail with 3 where it would change."""
+    name, *options = sys.argv[1:]
+    path, text = TARGETS / f"{name}.json", json.dumps(harvest(name), indent=1, default=str) + "\n"
+    if "--check" in options:
+        sys.exit(0 if path.read_text("utf-8") == text else 3)
     TARGETS.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(harvest(name), indent=1) + "\n"
-    (TARGETS / f"{name}.json").write_text(text, "utf-8")
+    path.write_text(text, "utf-8")
 
 
 if __name__ == "__main__":
