@@ -12,6 +12,7 @@ import click
 from silogen_compiler.diagnostics import Diagnostic, has_errors
 from silogen_compiler.emit import FORMATS
 from silogen_compiler.pipeline import Compiled, compile_file
+from silogen_compiler.targets import installed_target, target_names
 
 EXIT_ERRORS, EXIT_FAILED = 1, 4
 
@@ -63,9 +64,17 @@ world_size_option = click.option(
 )
 
 
+target_option = click.option(
+    "--target",
+    type=click.Choice(target_names()),
+    help="Library versions to compile for; without it those that are installed, or else the newest.",
+)
+
+
 @click.command("compile")
 @click.argument("config")
 @world_size_option
+@target_option
 @click.option(
     "--format",
     "format_name",
@@ -77,12 +86,14 @@ world_size_option = click.option(
 @click.option(
     "-o", "--output", type=click.Path(dir_okay=False), help="Write to this file, whole or not at all."
 )
-def compile_command(config: str, world_size: int, format_name: str, output: str | None) -> None:
+def compile_command(
+    config: str, world_size: int, target: str | None, format_name: str, output: str | None
+) -> None:
     """Resolve CONFIG (YAML, TOML or JSON; - for standard input) and print the resolved config.
 
     Findings go to standard error. Neither data nor model have to exist.
     """
-    compiled = compile_file(config, world_size=world_size, environment=os.environ)
+    compiled = _compile(config, world_size, target)
     report(compiled)
     if compiled.resolved is None:
         sys.exit(EXIT_ERRORS)
@@ -96,15 +107,21 @@ def compile_command(config: str, world_size: int, format_name: str, output: str 
 @click.command()
 @click.argument("configs", nargs=-1, required=True)
 @world_size_option
-def check(configs: tuple[str, ...], world_size: int) -> None:
+@target_option
+def check(configs: tuple[str, ...], world_size: int, target: str | None) -> None:
     """Check each of CONFIGS and print what is wrong with it."""
-    results = [compile_file(config, world_size=world_size, environment=os.environ) for config in configs]
+    results = [_compile(config, world_size, target) for config in configs]
     for compiled in results:
         report(compiled)
     failed = sum(compiled.resolved is None for compiled in results)
     click.echo(f"{_count(len(results), 'config')} checked, {failed} with errors", err=True)
     if failed:
         sys.exit(EXIT_ERRORS)
+
+
+def _compile(config: str, world_size: int, target: str | None) -> Compiled:
+    name = target or installed_target()
+    return compile_file(config, environment=os.environ, world_size=world_size, target=name)
 
 
 def report(compiled: Compiled) -> None:

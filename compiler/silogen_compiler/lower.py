@@ -1,18 +1,30 @@
 """Stage 6: canonical values become the keyword arguments of the target's classes.
 
-LANDINGS says where each value lands. Every value lands in one argument, or is named in a diagnostic.
+Every value lands in one argument (landings.py), under the target's name for it (spellings.py), or is named in
+a diagnostic.
 """
 
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from silogen_compiler.chat_templates import chat_template
 from silogen_compiler.diagnostics import Diagnostic
+from silogen_compiler.landings import (
+    ARGS,
+    MODEL,
+    NO_EFFECT,
+    ONLY_WHEN_SET,
+    REPOSITORY,
+    SHARED,
+    TOKENIZER,
+    landing,
+)
 from silogen_compiler.resolve import DEFAULT, Origin, Values
 from silogen_compiler.rules import SECRETS, is_secret, without_credentials
 from silogen_compiler.schema import find, title
+from silogen_compiler.spellings import SPELLINGS
 
 if TYPE_CHECKING:
     from silogen_compiler.load import Path
@@ -20,110 +32,60 @@ if TYPE_CHECKING:
 
 API_VERSION = "silogen.resolved/v1"
 
-MODEL = ("model", "from_pretrained")
-TOKENIZER = ("tokenizer", "from_pretrained")
-ARGS = ("trainer", "args")
+# Trainer, and the class of its arguments, by method.
+TRAINERS = {"sft": ("SFTTrainer", "SFTConfig"), "dpo": ("DPOTrainer", "DPOConfig")}
 
-# From a canonical path to a resolved path, and what lies below it moves along; the longest match counts. None
-# marks a value that only chooses a class or a branch.
-LANDINGS: dict[Path, Path | None] = {
-    ("apiVersion",): None,
-    ("method",): ("method",),
-    ("data_conf", "training_data"): ("data", "train"),
-    ("data_conf", "training_data", "data_type"): ("data", "data_type"),
-    ("data_conf", "validation_data"): ("data", "validation"),
-    ("data_conf", "validation_data", "data_type"): None,
-    ("data_conf", "chat_template_name"): ("tokenizer", "chat_template", "name"),
-    ("data_conf", "padding_side"): ("tokenizer", "padding_side"),
-    ("data_conf", "missing_pad_token_strategy"): ("tokenizer", "missing_pad_token_strategy"),
-    ("training_args",): ARGS,
-    ("training_args", "logging_dir"): ("trainer", "environment", "TENSORBOARD_LOGGING_DIR"),
-    ("batchsize_conf",): None,  # lands as the three sizes that batch_sizes works out
-    ("peft_conf", "peft_type"): None,
-    ("peft_conf", "task_type"): ("peft", "kwargs", "task_type"),
-    ("peft_conf", "peft_kwargs"): ("peft", "kwargs"),
-    ("peft_conf", "name_or_path"): ("peft", "pretrained"),
-    ("quant_conf",): ("quantization", "kwargs"),
-    ("quant_conf", "quantization_type"): None,
-    ("run_conf",): ("run",),
-    ("run_conf", "model"): (*MODEL, "pretrained_model_name_or_path"),
-    ("run_conf", "model_args"): MODEL,
-    ("run_conf", "model_args", "torch_dtype"): None,  # lands as dtype
-    ("run_conf", "tokenizer"): (*TOKENIZER, "pretrained_model_name_or_path"),
-    ("sft_args", "max_seq_length"): ("data", "max_length"),
-    ("sft_args", "length_handling"): ("data", "length_handling"),
-    ("sft_args", "save_name_if_new_basemodel"): ("run", "save_name_if_new_basemodel"),
-    ("sft_args", "train_on_completions_only"): ("data", "loss_on"),
-    ("overrides",): None,  # lands in the learning rate
-    ("tracking",): ("tracking",),
-}
-
-# Arguments of from_pretrained that the tokenizer takes as well.
-SHARED = ("cache_dir", "force_download", "local_files_only", "proxies", "trust_remote_code", "token")
-# Those that say where in the model's repository to look: for a tokenizer that comes with the model.
-REPOSITORY = ("revision", "code_revision", "subfolder")
-
-# Values that today's libraries take and do nothing with, with the value that is right all the same.
-NO_EFFECT: dict[str, tuple[Any, str]] = {
-    "run_conf.model_args.low_cpu_mem_usage": (False, "weights are always loaded without a second copy"),
-    "run_conf.model_args.offload_state_dict": (None, "the library decides by itself"),
-    "run_conf.model_args.resume_download": (False, "downloads always resume"),
-    "run_conf.use_fast_tokenizer": (True, "transformers 5 has only fast tokenizers for most models"),
-    "training_args.resume_from_checkpoint": (None, "set `run_conf.resume_from_checkpoint`"),
-}
-
-# Arguments that the target's from_pretrained reads as set when they are there, even with null.
-ONLY_WHEN_SET = {
-    "adapter_kwargs",
-    "experts_implementation",
-    "gguf_file",
-    "key_mapping",
-    "tp_plan",
-    "tp_size",
-    "use_kernels",
-}
-
-# Whose arguments lie where.
-SURFACES: dict[Path, str] = {
-    MODEL: "AutoModelForCausalLM",
-    TOKENIZER: "AutoTokenizer",
-    ARGS: "SFTConfig",
-    ("quantization", "kwargs"): "BitsAndBytesConfig",
-    ("peft", "kwargs"): "LoraConfig",
-}
+QUANTIZATION = ("quantization", "kwargs")
+PEFT = ("peft", "kwargs")
 
 Tree = dict[str, Any]
 
 
-class Lowered(NamedTuple):
-    """A resolved config without its digest, the origins of its values, and the findings on the way."""
+class Lowered:
+    """A resolved config in the making, without its digest, with origins and findings.
 
-    resolved: Tree
-    origins: dict[Path, Origin]
-    diagnostics: list[Diagnostic]
+    `sources` maps where a value landed to where it was in the config.
+    """
+
+    def __init__(self, values: Values, target: Target) -> None:
+        self.values = values
+        self.target = target
+        self.resolved = _skeleton(values, target)
+        self.origins: dict[Path, Origin] = {}
+        self.sources: dict[Path, Path] = {}
+        self.diagnostics: list[Diagnostic] = []
+
+    def put(self, path: Path, value: Any, origin: Origin) -> None:
+        """Write one value of the resolved config, with its origin."""
+        _put(self.resolved, path, value)
+        self.origins[path] = origin
+
+    def kwargs(self, path: Path) -> Tree:
+        """Return a set of keyword arguments, `{}` where the config has no such set."""
+        node: Any = self.resolved
+        for key in path:
+            node = (node or {}).get(key, {})
+        kwargs: Tree = node
+        return kwargs
 
 
 def lower(values: Values, target: Target) -> Lowered:
     """Write the resolved values as the keyword arguments of `target`."""
-    resolved = _skeleton(values, target)
-    origins: dict[Path, Origin] = {}
-    found = [*_no_effect(values, target)]
+    lowered = Lowered(values, target)
     for path, origin in values.origins.items():
-        landing = _landing(path)
-        if landing is not None and not _is_left_out(path, values):
-            _put(resolved, landing, _at(values.data, path))
-            origins[landing] = origin
+        place = landing(path)
+        if place is not None and not _is_left_out(path, values):
+            lowered.put(place, _at(values.data, path), origin)
+            lowered.sources[place] = path
     for adapt in ADAPTATIONS:
-        adapt(values, target, resolved, origins)
-    found += _not_taken(values, target, resolved, origins)
-    for path in SURFACES:
-        _sort(resolved, path)
-    return Lowered(resolved, origins, found)
+        adapt(lowered)
+    return lowered
 
 
 def _skeleton(values: Values, target: Target) -> Tree:
     """Return the sections of a resolved config in the order in which people read them."""
     processes = values.world_size
+    trainer, args_class = TRAINERS[values["method"]]
     return {
         "apiVersion": API_VERSION,
         "method": values["method"],
@@ -137,19 +99,10 @@ def _skeleton(values: Values, target: Target) -> Tree:
         "quantization": None,
         "peft": None,
         "data": {},
-        "trainer": {"class": "SFTTrainer", "args_class": "SFTConfig", "args": {}, "environment": {}},
+        "trainer": {"class": trainer, "args_class": args_class, "args": {}, "environment": {}},
         "run": {},
         "tracking": None,
     }
-
-
-def _landing(path: Path) -> Path | None:
-    """Return where the canonical value at `path` lands, or None where it only chooses."""
-    for length in range(len(path), 0, -1):
-        if path[:length] in LANDINGS:
-            landing = LANDINGS[path[:length]]
-            return None if landing is None else landing + path[length:]
-    raise AssertionError(f"{path} has no landing")
 
 
 def _is_left_out(path: Path, values: Values) -> bool:
@@ -184,79 +137,33 @@ def _put(node: Any, path: Path, value: Any) -> None:
         node[path[-1]] = value
 
 
-def _sort(resolved: Any, path: Path) -> None:
-    """Sort a set of keyword arguments, whose order has no meaning."""
-    for key in path[:-1]:
-        resolved = resolved[key] or {}
-    if path[-1] in resolved:
-        resolved[path[-1]] = dict(sorted(resolved[path[-1]].items()))
-
-
-def _no_effect(values: Values, target: Target) -> list[Diagnostic]:
+def no_effect(lowered: Lowered) -> None:
     """Name what a person wrote and the target has no use for."""
-    return [
-        Diagnostic("SG502", f"`{key}` has no effect in {target.name}", values.span(key), why)
-        for key, (right, why) in NO_EFFECT.items()
-        if values[key] != right
-    ]
+    values, target = lowered.values, lowered.target.name
+    for key, (right, why) in NO_EFFECT.items():
+        if values[key] != right:
+            message = f"`{key}` has no effect in {target}"
+            lowered.diagnostics.append(Diagnostic("SG502", message, values.span(key), why))
 
 
-def _not_taken(
-    values: Values, target: Target, resolved: Tree, origins: dict[Path, Origin]
-) -> list[Diagnostic]:
-    """Take out what the target's classes do not know, and name it where a person wrote it."""
-    del values
-    found = []
-    for path, name in SURFACES.items():
-        kwargs = _kwargs(resolved, path)
-        unknown = (
-            [key for key in kwargs if key not in target.classes[name]] if _has_surface(resolved, path) else []
-        )
-        for key in unknown:
-            del kwargs[key]
-            origin = origins.pop((*path, key), DEFAULT)
-            if origin != DEFAULT:
-                found.append(
-                    Diagnostic("SG501", f"{name} of {target.name} does not take `{key}` ({origin.text})")
-                )
-    return found
-
-
-def _kwargs(resolved: Any, path: Path) -> Tree:
-    for key in path:
-        resolved = (resolved or {}).get(key, {})
-    kwargs: Tree = resolved
-    return kwargs
-
-
-def _has_surface(resolved: Tree, path: Path) -> bool:
-    return path[0] != "peft" or (resolved["peft"] or {}).get("class") == "LoraConfig"
-
-
-def _tokenizer(values: Values, target: Target, resolved: Tree, origins: dict[Path, Origin]) -> None:
+def tokenizer(lowered: Lowered) -> None:
     """Load the tokenizer from the model's place, unless it has its own, with the model's access arguments."""
-    del target
-    own = values["run_conf.tokenizer"]
-    shared = SHARED if own else (*SHARED, *REPOSITORY, "pretrained_model_name_or_path")
-    for key in shared:
-        resolved["tokenizer"]["from_pretrained"][key] = resolved["model"]["from_pretrained"][key]
-        origins[*TOKENIZER, key] = origins[*MODEL, key]
+    own = lowered.values["run_conf.tokenizer"]
+    for key in SHARED if own else (*SHARED, *REPOSITORY, "pretrained_model_name_or_path"):
+        lowered.put((*TOKENIZER, key), lowered.kwargs(MODEL)[key], lowered.origins[*MODEL, key])
 
 
-def _texts(values: Values, target: Target, resolved: Tree, origins: dict[Path, Origin]) -> None:
+def texts(lowered: Lowered) -> None:
     """Write what the libraries want as text or number where the config may hold null or a switch."""
-    del target, origins
-    resolved["data"]["loss_on"] = "assistant" if values["sft_args.train_on_completions_only"] else "all"
-    for section in ("model", "tokenizer"):
-        kwargs = resolved[section]["from_pretrained"]
+    for path in (MODEL, TOKENIZER):
+        kwargs = lowered.kwargs(path)
         kwargs.update({key: "" for key in kwargs if key == "subfolder" and kwargs[key] is None})
-    kwargs = resolved["model"]["from_pretrained"]
-    kwargs["offload_buffers"] = bool(kwargs["offload_buffers"])
+    lowered.kwargs(MODEL)["offload_buffers"] = bool(lowered.kwargs(MODEL)["offload_buffers"])
 
 
-def _classes(values: Values, target: Target, resolved: Tree, origins: dict[Path, Origin]) -> None:
+def classes(lowered: Lowered) -> None:
     """Name the classes that the arguments of adapter and quantization belong to."""
-    del target, origins
+    values, resolved = lowered.values, lowered.resolved
     if "peft_kwargs" in values["peft_conf"]:
         definition = title(find(("peft_conf",), values.data))
         resolved["peft"] = {"class": definition.replace("PeftConfig", "Config"), **resolved["peft"]}
@@ -264,34 +171,125 @@ def _classes(values: Values, target: Target, resolved: Tree, origins: dict[Path,
         resolved["quantization"] = {"class": "BitsAndBytesConfig", **resolved["quantization"]}
 
 
-def _trainer_args(values: Values, target: Target, resolved: Tree, origins: dict[Path, Origin]) -> None:
-    """Complete the trainer's arguments, so that no default of a library version decides."""
-    args = resolved["trainer"]["args"]
-    for key, default in target.classes["SFTConfig"].items():
+def sft(lowered: Lowered) -> None:
+    """Lower what method sft alone has: silogen prepares the data, so the trainer need not."""
+    values = lowered.values
+    if values["method"] != "sft":
+        return
+    data = lowered.resolved["data"]
+    data["loss_on"] = "assistant" if values["sft_args.train_on_completions_only"] else "all"
+    lowered.put((*ARGS, "max_length"), data["max_length"], values.origin("sft_args.max_seq_length"))
+    prepared = Origin("silogen prepares the data")
+    lowered.put((*ARGS, "dataset_kwargs"), {"skip_prepare_dataset": True}, prepared)
+
+
+def dpo(lowered: Lowered) -> None:
+    """Lower what method dpo alone has."""
+    if lowered.values["method"] == "dpo":
+        lowered.resolved["data"]["max_length"] = lowered.kwargs(ARGS)["max_length"]
+        lowered.resolved["data"]["data_type"] = "DirectPreference"
+
+
+def run_name(lowered: Lowered) -> None:
+    """Take the run's name from the tracking section where that has one."""
+    tracking = lowered.values["tracking"]
+    if tracking and tracking["run_name"]:
+        lowered.put((*ARGS, "run_name"), tracking["run_name"], lowered.values.origin("tracking.run_name"))
+
+
+def spellings(lowered: Lowered) -> None:
+    """Write each argument as the target spells it."""
+    for spell in SPELLINGS:
+        spell(lowered)
+
+
+def surfaces(lowered: Lowered) -> None:
+    """Take out what the target's classes do not know, and name it where a person wrote it."""
+    adapter = (lowered.resolved["peft"] or {}).get("class", "")
+    if adapter and adapter not in lowered.target.classes:
+        message = f"peft {lowered.target.packages['peft']} has no {adapter}"
+        span = lowered.values.span("peft_conf.peft_type")
+        label = f"choose another adapter, or a newer target than {lowered.target.name}"
+        lowered.diagnostics.append(Diagnostic("SG501", message, span, label))
+        adapter = ""
+    names = {
+        MODEL: "AutoModelForCausalLM",
+        TOKENIZER: "AutoTokenizer",
+        ARGS: lowered.resolved["trainer"]["args_class"],
+        QUANTIZATION: "BitsAndBytesConfig",
+        **({PEFT: adapter} if adapter else {}),
+    }
+    for path, name in names.items():
+        _fit(lowered, path, name)
+
+
+def _fit(lowered: Lowered, path: Path, name: str) -> None:
+    """Fit one set of keyword arguments to its class."""
+    kwargs, surface = lowered.kwargs(path), lowered.target.classes[name]
+    choices = lowered.target.choices.get(name, {})
+    for key in list(kwargs):
+        if key not in surface:
+            _say(lowered, (*path, key), f"{name} of {lowered.target.name} has no `{key}`", kwargs.pop(key))
+        elif kwargs[key] not in choices.get(key, [kwargs[key]]):
+            _say(
+                lowered, (*path, key), f"`{key}` of {name} of {lowered.target.name} cannot be `{kwargs[key]}`"
+            )
+
+
+def _say(lowered: Lowered, path: Path, message: str, value: Any = ...) -> None:
+    """Name an argument that the target lacks, unless it says nothing but what the target does anyway."""
+    origin = lowered.origins.pop(path, DEFAULT)
+    source = lowered.sources.get(path)
+    if source is None or (value is not ... and (origin == DEFAULT or _is_default(lowered, source, value))):
+        return
+    span = lowered.values.span(".".join(map(str, source)))
+    lowered.diagnostics.append(Diagnostic("SG501", message, span, "remove it, or compile for a newer target"))
+
+
+def _is_default(lowered: Lowered, source: Path, value: Any) -> bool:
+    return bool(find(source, lowered.values.data).get("default", ...) == value)
+
+
+def complete(lowered: Lowered) -> None:
+    """Write out the trainer's other arguments too, so that no default of a library version decides."""
+    name = lowered.resolved["trainer"]["args_class"]
+    args = lowered.kwargs(ARGS)
+    for key, default in lowered.target.classes[name].items():
         if key not in args and key != "resume_from_checkpoint":
-            args[key] = default
-            origins[*ARGS, key] = Origin("SFTConfig's default")
-    args["max_length"] = values["sft_args.max_seq_length"]
-    origins[*ARGS, "max_length"] = values.origins["sft_args", "max_seq_length"]
-    if values["tracking"] and values["tracking"]["run_name"]:
-        args["run_name"] = values["tracking.run_name"]
-        origins[*ARGS, "run_name"] = values.origin("tracking.run_name")
-    args["dataset_kwargs"] = {"skip_prepare_dataset": True}
-    origins[*ARGS, "dataset_kwargs"] = Origin("silogen prepares the data")
+            lowered.put((*ARGS, key), default, Origin(f"{name}'s default"))
 
 
-def _hide_secrets(values: Values, target: Target, resolved: Tree, origins: dict[Path, Origin]) -> None:
+def sort(lowered: Lowered) -> None:
+    """Sort each set of keyword arguments, whose order has no meaning."""
+    for *section, name in (MODEL, TOKENIZER, QUANTIZATION, PEFT, ARGS):
+        node = lowered.kwargs(tuple(section))
+        if name in (node or {}):
+            node[name] = dict(sorted(node[name].items()))
+
+
+def hide_secrets(lowered: Lowered) -> None:
     """Leave a reference to an environment variable where a secret stood."""
-    del target, origins
     for key, variable in SECRETS.items():
-        landing = _landing(tuple(key.split(".")))
-        assert landing is not None
-        if is_secret(values[key]):
-            _put(resolved, landing, f"${{env:{variable}}}")
-    resolved["tokenizer"]["from_pretrained"]["token"] = resolved["model"]["from_pretrained"]["token"]
-    if resolved["tracking"]:
-        uri = resolved["tracking"]["mlflow_server_uri"]
-        resolved["tracking"]["mlflow_server_uri"] = without_credentials(uri)
+        place = landing(tuple(key.split(".")))
+        assert place is not None
+        if is_secret(lowered.values[key]):
+            _put(lowered.resolved, place, f"${{env:{variable}}}")
+    lowered.kwargs(TOKENIZER)["token"] = lowered.kwargs(MODEL)["token"]
+    if tracking := lowered.resolved["tracking"]:
+        tracking["mlflow_server_uri"] = without_credentials(tracking["mlflow_server_uri"])
 
 
-ADAPTATIONS = (_tokenizer, _texts, _classes, _trainer_args, _hide_secrets)
+ADAPTATIONS = (
+    no_effect,
+    tokenizer,
+    texts,
+    classes,
+    sft,
+    dpo,
+    run_name,
+    spellings,
+    surfaces,
+    complete,
+    sort,
+    hide_secrets,
+)

@@ -11,6 +11,8 @@ from silogen_compiler.load import Layer, Mark, key_span
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from silogen_compiler.targets import Target
+
 Section = dict[str, Any]
 
 
@@ -90,8 +92,8 @@ MIGRATIONS = (
 )
 
 
-def migrate(layer: Layer) -> tuple[Layer, list[Diagnostic]]:
-    """Return the layer with today's keys, and a finding for each older key."""
+def migrate(layer: Layer, target: Target) -> tuple[Layer, list[Diagnostic]]:
+    """Return the layer with today's keys, and a finding for each older key that the target does not know."""
     data = {**layer.data}
     args: Any = data.get("training_args")
     found: list[Diagnostic] = []
@@ -100,17 +102,26 @@ def migrate(layer: Layer) -> tuple[Layer, list[Diagnostic]]:
     if old:
         data["training_args"] = {**args}
         layer = layer._replace(marks={**layer.marks})
-        found = [_apply(migration, layer) for migration in old]
+        known = target.classes["TrainingArguments"]
+        for migration in old:
+            finding = _apply(migration, layer, keep=migration.old in known)
+            found += [finding] if finding and migration.old not in known else []
     _tag_quantization(layer)
     return layer, found
 
 
-def _apply(migration: Migration, layer: Layer) -> Diagnostic:
-    """Replace one older key in the layer and return what to say about it."""
+def _apply(migration: Migration, layer: Layer, *, keep: bool) -> Diagnostic | None:
+    """Replace one older key in the layer and return what to say about it.
+
+    Where nothing replaces the key, `keep` leaves it: the target takes it.
+    """
     args: Section = layer.data["training_args"]
     path = ("training_args", migration.old)
     span = key_span(layer, path)
-    new = migration.convert(args.pop(migration.old))
+    new = migration.convert(args[migration.old])
+    if not new and keep:
+        return None
+    del args[migration.old]
     if new is None:
         return Diagnostic("SG403", f"`{migration.old}` no longer exists", span, migration.reason)
     if not new:

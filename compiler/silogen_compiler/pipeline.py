@@ -13,7 +13,7 @@ from silogen_compiler.migrate import migrate
 from silogen_compiler.model_rules import check_model
 from silogen_compiler.resolve import Origin, Values, resolve
 from silogen_compiler.rules import check_rules
-from silogen_compiler.targets import Target, load_target
+from silogen_compiler.targets import DEFAULT_TARGET, Target, load_target
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,8 +32,10 @@ class Compiled(NamedTuple):
     sources: dict[str, str]
 
 
-def compile_file(name: str, *, world_size: int = 1, environment: Mapping[str, str]) -> Compiled:
-    """Compile the config file `name` (`-` is standard input) for `world_size` processes.
+def compile_file(
+    name: str, *, environment: Mapping[str, str], world_size: int = 1, target: str = DEFAULT_TARGET
+) -> Compiled:
+    """Compile the config file `name` (`-` is standard input) for `world_size` processes and a named target.
 
     CHECKPOINTS_PATH and LOGS_PATH are looked up in `environment`. Mistakes in the config are diagnostics.
     """
@@ -41,16 +43,23 @@ def compile_file(name: str, *, world_size: int = 1, environment: Mapping[str, st
         text = read_source(name)
     except Refused as refused:
         return Compiled(None, {}, list(refused.diagnostics), {})
-    return compile_text(name, text, world_size=world_size, environment=environment)
+    return compile_text(name, text, environment=environment, world_size=world_size, target=target)
 
 
-def compile_text(name: str, text: str, *, world_size: int = 1, environment: Mapping[str, str]) -> Compiled:
+def compile_text(
+    name: str,
+    text: str,
+    *,
+    environment: Mapping[str, str],
+    world_size: int = 1,
+    target: str = DEFAULT_TARGET,
+) -> Compiled:
     """Compile a config's text; `name` stands in the findings, and its ending tells the format."""
     try:
         layer = load_text(name, text)
     except Refused as refused:
         return Compiled(None, {}, list(refused.diagnostics), {name: text})
-    return compile_layer(layer, load_target(), world_size, environment)
+    return compile_layer(layer, load_target(target), world_size, environment)
 
 
 def compile_layer(layer: Layer, target: Target, world_size: int, environment: Mapping[str, str]) -> Compiled:
@@ -58,7 +67,7 @@ def compile_layer(layer: Layer, target: Target, world_size: int, environment: Ma
     sources = {layer.name: layer.text}
     if layer.data.get("apiVersion") == API_VERSION:
         return Compiled(None, {}, [_already_resolved(layer)], sources)
-    layer, migrated = migrate(layer)
+    layer, migrated = migrate(layer, target)
     wrong, paths = check_schema(layer)
     values = Values(layer, world_size, environment, paths, has_gaps=bool(wrong))
     found = sorted([*wrong, *migrated, *check_rules(values), *check_model(values)], key=_order)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -34,14 +34,26 @@ def _bundles() -> dict[Path, str]:
 
 
 def _targets() -> dict[Path, str]:
-    """Return each target as the compiler reads it: arguments and defaults, without types."""
+    """Return each target as the compiler reads it: arguments, defaults and fixed values, without types."""
     targets = [
         json.loads(path.read_text("utf-8")) for path in sorted((SCHEMA_DIR / "targets").glob("*.json"))
     ]
     for target in targets:
-        for name, arguments in target["classes"].items():
-            target["classes"][name] = {key: spec.get("default") for key, spec in arguments.items()}
+        classes = target["classes"]
+        choices = {name: _choices(arguments) for name, arguments in classes.items()}
+        target["choices"] = {name: found for name, found in choices.items() if found}
+        for name, arguments in classes.items():
+            classes[name] = {key: spec.get("default") for key, spec in arguments.items()}
     return {CONFIG / "targets" / f"{target['name']}.json": _json(target, indent=None) for target in targets}
+
+
+def _choices(arguments: dict[str, dict[str, Any]]) -> dict[str, list[Any]]:
+    """Return the fixed values of those arguments that have some."""
+    return {
+        key: spec["choices"] + ([None] if spec.get("default") is None else [])
+        for key, spec in arguments.items()
+        if "choices" in spec
+    }
 
 
 def _models() -> dict[Path, str]:

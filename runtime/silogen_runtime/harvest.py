@@ -56,10 +56,20 @@ def harvest(name: str) -> dict[str, Any]:
 def _fields(cls: type) -> Surface:
     hints = typing.get_type_hints(cls)
     return {
-        field.name: _argument(_words(hints[field.name]), _default(field), field.metadata.get("choices"))
+        field.name: _argument(
+            _words(hints[field.name]),
+            _default(field),
+            field.metadata.get("choices") or _values(hints[field.name]),
+        )
         for field in dataclasses.fields(cls)
         if field.init
     }
+
+
+def _values(hint: Any) -> list[Any]:
+    """Return the values of an enumeration that a type may hold, e.g. `SchedulerType | str`."""
+    kinds = [kind for kind in (hint, *typing.get_args(hint)) if isinstance(kind, type)]
+    return [member.value for kind in kinds if issubclass(kind, enum.Enum) for member in kind]
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:
