@@ -383,6 +383,10 @@ CODES: dict[str, Code] = {
         "cache nor on the hub, or a file of it is missing. Weights are loaded from safetensors files "
         "only.",
     ),
+    "SG724": _error(
+        "method not trained yet",
+        "silogen compiles this method to the arguments of TRL's trainer, and does not run that trainer itself.",
+    ),
     "SG723": _error(
         "file or disk",
         "The system refused to read or write a file: no space is left, or a permission is missing.",

@@ -118,9 +118,9 @@ def _elsewhere(name: str, target: str, section: str, place: str) -> str:
 
 def _branch_with(key: str, section: str) -> str:
     """Return the tag, with its values, of the branches of a union at or above `section` that take `key`."""
-    parts = section.split(".")
-    for end in range(len(parts), 0, -1):
-        union = find(tuple(parts[:end]), {})
+    parts = section.split(".") if section else []
+    for end in range(len(parts), -1, -1):
+        union = find(tuple(parts[:end]), {"method": "sft"} if end else {})
         branches = [b["if"] for b in union.get("allOf", []) if _takes(deref(b["then"]), parts[end:], key)]
         for tag in branches[0]["properties"] if branches else ():
             values = [value for branch in branches for value in branch["properties"][tag]["enum"]]

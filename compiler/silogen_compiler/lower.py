@@ -186,8 +186,9 @@ def sft(lowered: Lowered) -> None:
 def dpo(lowered: Lowered) -> None:
     """Lower what method dpo alone has."""
     if lowered.values["method"] == "dpo":
-        lowered.resolved["data"]["max_length"] = lowered.kwargs(ARGS)["max_length"]
-        lowered.resolved["data"]["data_type"] = "DirectPreference"
+        lowered.put(("run", "save_name_if_new_basemodel"), None, Origin("method dpo adds no tokens"))
+        path = (*ARGS, "max_length")
+        lowered.put(("data", "max_length"), lowered.kwargs(ARGS)["max_length"], lowered.origins[path])
 
 
 def run_name(lowered: Lowered) -> None:

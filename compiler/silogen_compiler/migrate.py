@@ -89,6 +89,20 @@ MIGRATIONS = (
     _no_effect("use_legacy_prediction_loop", "the old loop no longer exists"),
     _no_effect("mp_parameters", "the trainer never read it"),
     _no_effect("ray_scope", "it belonged to hyperparameter search"),
+    _gone("reference_free", False, "TRL no longer trains without a reference"),  # noqa: FBT003
+    _gone("generate_during_eval", False, "TRL no longer generates while it evaluates"),  # noqa: FBT003
+    _gone("max_completion_length", None, "set `max_length`"),
+    _gone("max_target_length", None, "set `max_length`"),
+    _gone("model_adapter_name", None, "TRL names the adapters itself"),
+    _gone("ref_adapter_name", None, "TRL names the adapters itself"),
+    _gone("tools", None, "write a `tools` column in the data"),
+    _no_effect("force_use_ref_model", "silogen gives no reference of its own"),
+    _no_effect("label_pad_token_id", "padding is always -100"),
+    _no_effect("is_encoder_decoder", "it belonged to encoder-decoder models"),
+    _no_effect("use_num_logits_to_keep", "TRL always computes the loss in pieces"),
+    _no_effect("use_logits_to_keep", "TRL always computes the loss in pieces"),
+    _no_effect("use_liger_loss", "TRL always computes the loss in pieces"),
+    _no_effect("base_model_attribute_name", "it belonged to `use_liger_loss`"),
 )
 
 
@@ -102,11 +116,11 @@ def migrate(layer: Layer, target: Target) -> tuple[Layer, list[Diagnostic]]:
     if old:
         data["training_args"] = {**args}
         layer = layer._replace(marks={**layer.marks})
-        known = target.classes["TrainingArguments"]
+        known = target.classes["DPOConfig" if data.get("method") == "dpo" else "SFTConfig"]
         for migration in old:
             finding = _apply(migration, layer, keep=migration.old in known)
             found += [finding] if finding and migration.old not in known else []
-    _tag_quantization(layer)
+    _write_tags(layer)
     return layer, found
 
 
@@ -164,8 +178,9 @@ def _put(layer: Layer, key: str, value: Any, mark: Mark | None) -> None:
         layer.marks["training_args", key] = mark
 
 
-def _tag_quantization(layer: Layer) -> None:
-    """Write the tag that `quant_conf` may leave out: with any setting it is bits-and-bytes."""
+def _write_tags(layer: Layer) -> None:
+    """Write the tags that may be left out: the method, and what `quant_conf` is by its settings."""
+    layer.data.setdefault("method", "sft")
     section = layer.data.get("quant_conf")
     if isinstance(section, dict) and "quantization_type" not in section:
         tag = "bits-and-bytes" if section else "no-quantization"

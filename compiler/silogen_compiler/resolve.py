@@ -26,6 +26,8 @@ class Origin(NamedTuple):
 
 DEFAULT = Origin("default")
 
+DATA_TYPES = {"sft": "ChatConversation", "dpo": "DirectPreference"}
+
 # Keys whose default an environment variable replaces, as in the original engine.
 ENVIRONMENT: dict[Path, str] = {
     ("training_args", "output_dir"): "CHECKPOINTS_PATH",
@@ -203,6 +205,14 @@ def learning_rate(values: Values) -> None:
     values.set("training_args.learning_rate", rate, text)
 
 
+def data_types(values: Values) -> None:
+    """Take the data type that belongs to the method."""
+    kind = DATA_TYPES[values["method"]]
+    for side in ("training_data", "validation_data"):
+        if values[f"data_conf.{side}.data_type"] != kind:
+            values.set(f"data_conf.{side}.data_type", kind, f"method {values['method']}")
+
+
 def output_folders(values: Values) -> None:
     """Take a null output_dir as the default one."""
     if values["training_args.output_dir"] is None:
@@ -295,6 +305,7 @@ def deepspeed_batches(values: Values) -> None:
 DERIVATIONS = (
     batch_sizes,
     learning_rate,
+    data_types,
     output_folders,
     dtype,
     device_map,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from silogen_compiler.diagnostics import Diagnostic
-from silogen_compiler.resolve import Values, largest_divisor
+from silogen_compiler.resolve import DATA_TYPES, Values, largest_divisor
 
 Findings = Iterator[Diagnostic]
 
@@ -188,8 +188,9 @@ def no_secrets(values: Values) -> Findings:
 def data_type_follows_method(values: Values) -> Findings:
     for side in ("training_data", "validation_data"):
         kind = values[f"data_conf.{side}.data_type"]
-        if kind != "ChatConversation":
-            message = f"`data_type` is {kind}, but method sft reads ChatConversation"
+        right = DATA_TYPES[values["method"]]
+        if kind != right and values.is_written(f"data_conf.{side}.data_type"):
+            message = f"`data_type` is {kind}, but method {values['method']} reads {right}"
             yield Diagnostic("SG314", message, values.span(f"data_conf.{side}.data_type"), "remove it")
 
 

@@ -148,10 +148,14 @@ def _empty(layer: Layer, error: ValidationError) -> list[Diagnostic]:
 def _other(layer: Layer, error: ValidationError) -> list[Diagnostic]:
     """Report a mistake that has no simpler words: text that fits no pattern, a value that fits no form."""
     node = find(tuple(error.instance_path), layer.data)
-    patterns = [branch["pattern"] for branch in [node, *node.get("anyOf", [])] if "pattern" in branch]
-    help_text = f"Text must match {' or '.join(patterns)}." if patterns else ""
+    forms = [node, *node.get("anyOf", [])]
+    allowed = [value for form in forms for value in form.get("enum", [])]
+    patterns = [form["pattern"] for form in forms if "pattern" in form]
+    helps = [f"Allowed: {_listed(allowed)}."] if allowed else []
+    helps += [f"Text must match {' or '.join(patterns)}."] if patterns else []
     message = f"`{_name(error)}` cannot be {_shown(error)}"
-    return [_at_value(layer, error, "SG207", message)._replace(help=help_text)]
+    label = suggest_value(error.instance, allowed)
+    return [_at_value(layer, error, "SG207", message)._replace(label=label, help=" ".join(helps))]
 
 
 _KEYWORDS: dict[str, Callable[[Layer, ValidationError], list[Diagnostic]]] = {
@@ -174,7 +178,7 @@ def _at_value(layer: Layer, error: ValidationError, code: str, message: str) -> 
 
 def _schema_note(error: ValidationError, key: str) -> tuple[str, ...]:
     where = error.schema_path
-    definition = where[1] if len(where) > 1 and where[0] == "$defs" else "SFTExperimentConfig"
+    definition = where[1] if len(where) > 1 and where[0] == "$defs" else "ExperimentConfig"
     return (f"schema: {definition} (silogen explain {key})" if key else f"schema: {definition}",)
 
 

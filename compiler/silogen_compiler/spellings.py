@@ -20,7 +20,6 @@ OLDER: dict[str, Callable[[Any], dict[str, Any] | None]] = {
         {"group_by_length": value == "group_by_length"} if value in ("random", "group_by_length") else None
     ),
     "max_length": lambda value: {"max_seq_length": value},
-    "loss_type": lambda value: {"loss_type": value},
 }
 
 
@@ -67,23 +66,47 @@ def _surface(lowered: Lowered) -> dict[str, Any]:
 
 
 def losses(lowered: Lowered) -> None:
-    """Write DPO's losses as TRL 1.16 takes them: a list of names, some renamed, with weights."""
+    """Write DPO's losses as TRL 1.16 takes them: a list of names, some renamed, with weights.
+
+    `rpo_alpha` becomes the loss `sft`, and the smoothed `sigmoid` the `robust` loss that equals it: both by
+    the formulas of TRL 0.13 and 1.16, compared by running both.
+    """
     args = lowered.kwargs(ARGS)
-    if lowered.values["method"] != "dpo" or "loss_weights" not in _surface(lowered):
+    if "loss_type" not in args or "rpo_alpha" in _surface(lowered):
         return
-    origin = lowered.origins[*ARGS, "loss_type"]
     names = [args["loss_type"]] if isinstance(args["loss_type"], str) else list(args["loss_type"])
-    renamed = {} if "rpo_alpha" in _surface(lowered) else {"aot_pair": "aot_unpaired"}
-    lowered.put((*ARGS, "loss_type"), [renamed.get(name, name) for name in names], origin)
+    alpha, smoothing = args.pop("rpo_alpha"), args["label_smoothing"]
+    if names == ["sigmoid"] and smoothing:
+        names = ["robust"]
+        _rewrite(lowered, "label_smoothing", -smoothing / (1 - 2 * smoothing), "-ε / (1 - 2ε) of")
+    if names == ["exo_pair"] and not smoothing:
+        _rewrite(lowered, "label_smoothing", 1e-3, "exo_pair needs some, not")
+    if alpha:
+        weights = [*(args["loss_weights"] or [1.0] * len(names)), alpha]
+        lowered.put((*ARGS, "loss_weights"), weights, lowered.origins[*ARGS, "rpo_alpha"])
+        names = [*names, "sft"]
+    renamed = ["aot_unpaired" if name == "aot_pair" else name for name in names]
+    lowered.put((*ARGS, "loss_type"), renamed, lowered.origins[*ARGS, "loss_type"])
+
+
+def _rewrite(lowered: Lowered, key: str, value: Any, why: str) -> None:
+    old, origin = lowered.kwargs(ARGS)[key], lowered.origins[*ARGS, key]
+    lowered.put((*ARGS, key), value, Origin(f"{why} {old} ({origin.text})"))
+
+
+def prompt_length(lowered: Lowered) -> None:
+    """Give the longest prompt to the target as an argument where it takes one."""
+    place = ("data", "max_prompt_length")
+    if "max_prompt_length" in _surface(lowered) and lowered.values["method"] == "dpo":
+        value = lowered.resolved["data"]["max_prompt_length"]
+        lowered.put((*ARGS, "max_prompt_length"), value, lowered.origins[place])
 
 
 def alpha_divergence(lowered: Lowered) -> None:
     """Turn the coefficient of the alpha divergence round: TRL 1 counts it from the other end."""
-    args = lowered.kwargs(ARGS)
     if lowered.values["method"] == "dpo" and "rpo_alpha" not in _surface(lowered):
-        old = args["f_alpha_divergence_coef"]
-        origin = Origin(f"1 - {old} ({lowered.origins[*ARGS, 'f_alpha_divergence_coef'].text})")
-        lowered.put((*ARGS, "f_alpha_divergence_coef"), 1 - old, origin)
+        key = "f_alpha_divergence_coef"
+        _rewrite(lowered, key, 1 - lowered.kwargs(ARGS)[key], "1 -")
 
 
-SPELLINGS = (older_names, warmup, logging_dir, fsdp, losses, alpha_divergence)
+SPELLINGS = (older_names, warmup, logging_dir, fsdp, losses, prompt_length, alpha_divergence)

@@ -28,9 +28,21 @@ def load_bundle(root: str) -> Schema:
             assert title not in defs, f"{title} is defined twice"
             defs[title] = definition
         files += [n for n in _referenced_files(schema) if n not in files]
-    bundle = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$defs": _map_refs(defs)}
+    defs = _extended(_map_refs(defs))
+    bundle = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$defs": defs}
     first = json.loads((SCHEMA_DIR / f"{root}.schema.json").read_text("utf-8"))
     return {**bundle, "$ref": first["$ref"]} if "$ref" in first else bundle
+
+
+def _extended(defs: Schema) -> Schema:
+    """Return the definitions with those that extend another holding its properties too; their own win."""
+    out = dict(defs)
+    for name, node in defs.items():
+        if "x-extends" in node:
+            base = defs[node["x-extends"].rpartition("/")[2]]
+            own = {key: value for key, value in node.items() if key != "x-extends"}
+            out[name] = {**own, "properties": {**base["properties"], **node["properties"]}}
+    return out
 
 
 def _referenced_files(node: Any) -> list[str]:
@@ -39,7 +51,7 @@ def _referenced_files(node: Any) -> list[str]:
 
 def _refs(node: Any) -> list[str]:
     if isinstance(node, dict):
-        own = [node["$ref"]] if isinstance(node.get("$ref"), str) else []
+        own = [node[key] for key in ("$ref", "x-extends") if isinstance(node.get(key), str)]
         return own + [ref for value in node.values() for ref in _refs(value)]
     return [ref for item in node for ref in _refs(item)] if isinstance(node, list) else []
 

@@ -59,11 +59,15 @@ def _definition(name: str, node: Schema) -> dict[str, Any]:
     rows = [_row(key, prop, required=key in required) for key, prop in node.get("properties", {}).items()]
     return {
         "name": name,
-        "description": node["description"],
+        "description": node["description"] + _extends(node),
         "type": _definition_type(node),
         "possible": _values(node),
         "rows": rows,
     }
+
+
+def _extends(node: Schema) -> str:
+    return f" Takes every property of {_link(node['x-extends'])} as well." if "x-extends" in node else ""
 
 
 def _definition_type(node: Schema) -> str:

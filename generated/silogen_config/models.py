@@ -6,7 +6,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel, StringConstraints
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    RootModel,
+    StringConstraints,
+    conint,
+    constr,
+)
 from typing_extensions import TypeAliasType
 
 
@@ -1563,6 +1571,1302 @@ class NoQuantizationConfig(BaseModel):
     quantization_type: Annotated[
         Literal["no-quantization"], Field(description="Selects no quantization.")
     ] = "no-quantization"
+
+
+class LossType(
+    RootModel[
+        list[
+            Literal[
+                "sigmoid",
+                "hinge",
+                "ipo",
+                "exo_pair",
+                "nca_pair",
+                "robust",
+                "bco_pair",
+                "sppo_hard",
+                "aot",
+                "aot_unpaired",
+                "aot_pair",
+                "apo_zero",
+                "apo_down",
+                "discopop",
+                "sft",
+                "sigmoid_norm",
+            ]
+        ]
+    ]
+):
+    root: Annotated[
+        list[
+            Literal[
+                "sigmoid",
+                "hinge",
+                "ipo",
+                "exo_pair",
+                "nca_pair",
+                "robust",
+                "bco_pair",
+                "sppo_hard",
+                "aot",
+                "aot_unpaired",
+                "aot_pair",
+                "apo_zero",
+                "apo_down",
+                "discopop",
+                "sft",
+                "sigmoid_norm",
+            ]
+        ],
+        Field(
+            description="Loss, or a list of losses that are added up with `loss_weights`: `sigmoid` is plain DPO, `sft` the usual loss on the chosen answer. `aot_pair` is the older name of `aot_unpaired`.",
+            min_length=1,
+        ),
+    ] = "sigmoid"
+
+
+class DPOTrainingArguments(BaseModel):
+    """
+    Arguments of the trainer for learning from preferences (DPO): those of `SilogenTrainingArguments`, and what concerns the loss, the reference model and the lengths.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    output_dir: Annotated[
+        str | None,
+        Field(
+            description="Folder for checkpoints and the finished model, relative to the working directory. Where it is not written, the environment variable CHECKPOINTS_PATH comes before the default."
+        ),
+    ] = "./checkpoints"
+    num_train_epochs: Annotated[
+        float,
+        Field(
+            description="How many times the training data are read; 0.5 stops half way through. `max_steps`, where set, decides instead.",
+            gt=0.0,
+        ),
+    ] = 3.0
+    max_steps: Annotated[
+        int,
+        Field(
+            description="Stops after this many optimizer steps, whatever `num_train_epochs` says; -1 leaves it to the epochs.",
+            ge=-1,
+        ),
+    ] = -1
+    learning_rate: Annotated[
+        float,
+        Field(
+            description="Peak learning rate of the optimizer, before the factors in `overrides`. Usual for DPO: 5e-7 to 5e-6 for all weights, about ten times that for LoRA.",
+            ge=0.0,
+        ),
+    ] = 1e-06
+    lr_scheduler_type: Annotated[
+        Literal[
+            "linear",
+            "cosine",
+            "cosine_with_restarts",
+            "polynomial",
+            "constant",
+            "constant_with_warmup",
+            "inverse_sqrt",
+            "reduce_lr_on_plateau",
+            "cosine_with_min_lr",
+            "cosine_warmup_with_min_lr",
+            "warmup_stable_decay",
+            "greedy",
+        ],
+        Field(
+            description="Shape of the learning rate's course after the warmup. `cosine_with_min_lr` and `warmup_stable_decay` also need `lr_scheduler_kwargs`; `reduce_lr_on_plateau` and `greedy` need evaluation switched on."
+        ),
+    ] = "linear"
+    lr_scheduler_kwargs: Annotated[
+        str | dict[str, Any] | None,
+        Field(
+            description='Further settings of the scheduler, as an object or as JSON text, such as {"min_lr_rate": 0.1} for `cosine_with_min_lr` or {"num_decay_steps": 200} for `warmup_stable_decay`.'
+        ),
+    ] = None
+    warmup_steps: Annotated[
+        float,
+        Field(
+            description="Steps over which the learning rate rises from 0 to its peak; below 1 it is a share of all steps (0.03 is 3 %).",
+            ge=0.0,
+        ),
+    ] = 0
+    optim: Annotated[
+        Literal[
+            "adamw_torch",
+            "adamw_torch_fused",
+            "adamw_torch_xla",
+            "adamw_torch_npu_fused",
+            "adafactor",
+            "adamw_anyprecision",
+            "adamw_torch_4bit",
+            "adamw_torch_8bit",
+            "ademamix",
+            "sgd",
+            "adagrad",
+            "adamw_bnb_8bit",
+            "adamw_8bit",
+            "ademamix_8bit",
+            "lion_8bit",
+            "lion_32bit",
+            "paged_adamw_32bit",
+            "paged_adamw_8bit",
+            "paged_ademamix_32bit",
+            "paged_ademamix_8bit",
+            "paged_lion_32bit",
+            "paged_lion_8bit",
+            "rmsprop",
+            "rmsprop_bnb",
+            "rmsprop_bnb_8bit",
+            "rmsprop_bnb_32bit",
+            "galore_adamw",
+            "galore_adamw_8bit",
+            "galore_adafactor",
+            "galore_adamw_layerwise",
+            "galore_adamw_8bit_layerwise",
+            "galore_adafactor_layerwise",
+            "lomo",
+            "adalomo",
+            "grokadamw",
+            "schedule_free_radam",
+            "schedule_free_adamw",
+            "schedule_free_sgd",
+            "apollo_adamw",
+            "apollo_adamw_layerwise",
+            "stable_adamw",
+        ],
+        Field(
+            description="Optimizer. `paged_adamw_8bit` and its kin save memory and need bitsandbytes; the galore, apollo, lomo, schedule_free and 4-bit ones need packages of their own."
+        ),
+    ] = "adamw_torch_fused"
+    optim_args: Annotated[
+        str | None,
+        Field(
+            description='Settings of the optimizer as text, `key=value` pairs with commas between them, such as "rank=64, scale=0.25" for GaLore.'
+        ),
+    ] = None
+    weight_decay: Annotated[
+        float,
+        Field(
+            description="Strength of the pull of the weights towards 0; biases and norms are left out. 0.01 to 0.1 is usual, 0 turns it off.",
+            ge=0.0,
+        ),
+    ] = 0.0
+    adam_beta1: Annotated[
+        float,
+        Field(
+            description="Decay of Adam's running mean of the gradients, from 0 to below 1. Lower forgets faster.",
+            ge=0.0,
+            lt=1.0,
+        ),
+    ] = 0.9
+    adam_beta2: Annotated[
+        float,
+        Field(
+            description="Decay of Adam's running mean of the squared gradients, from 0 to below 1. 0.95 is common where large batches make the loss jump.",
+            ge=0.0,
+            lt=1.0,
+        ),
+    ] = 0.999
+    adam_epsilon: Annotated[
+        float,
+        Field(description="Small number that keeps Adam from dividing by 0.", ge=0.0),
+    ] = 1e-08
+    optim_target_modules: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Linear layers that a GaLore or APOLLO optimizer treats: a list of names, a regular expression, or `all-linear`. These optimizers need it, the others ignore it."
+        ),
+    ] = None
+    average_tokens_across_devices: Annotated[
+        bool,
+        Field(
+            description="Divides the loss by the tokens of all processes rather than those of each one, so that every token weighs the same."
+        ),
+    ] = True
+    max_grad_norm: Annotated[
+        float,
+        Field(
+            description="Largest norm of the gradients that reach the optimizer; larger ones are scaled down to it. 0 turns the clipping off."
+        ),
+    ] = 1.0
+    label_smoothing_factor: Annotated[
+        float,
+        Field(
+            description="Share of the target, from 0 to 1, that is spread over all tokens. 0 keeps the exact targets; 0.1 is a common value.",
+            ge=0.0,
+            le=1.0,
+        ),
+    ] = 0.0
+    bf16: Annotated[
+        bool,
+        Field(
+            description="Trains in bfloat16 mixed precision. Turn it on for GPUs from Ampere on; CPUs take it too."
+        ),
+    ] = False
+    fp16: Annotated[
+        bool,
+        Field(
+            description="Trains in float16 mixed precision with loss scaling, for GPUs without bfloat16. Not together with `bf16`."
+        ),
+    ] = False
+    bf16_full_eval: Annotated[
+        bool,
+        Field(
+            description="Casts the whole model to bfloat16 for evaluation, which saves memory and shifts the metrics a little."
+        ),
+    ] = False
+    fp16_full_eval: Annotated[
+        bool,
+        Field(
+            description="Casts the whole model to float16 for evaluation. Not together with `bf16_full_eval`."
+        ),
+    ] = False
+    tf32: Annotated[
+        bool | None,
+        Field(
+            description="Allows TF32 in float32 matrix products on GPUs from Ampere on: faster, a little less exact. Null leaves PyTorch's setting; true fails on other hardware."
+        ),
+    ] = None
+    activation_checkpointing: Annotated[
+        bool | None,
+        Field(
+            description="Recomputes activations in the backward pass rather than keeping them: far less memory, about a fifth slower. Null follows `gradient_checkpointing`."
+        ),
+    ] = None
+    activation_checkpointing_kwargs: Annotated[
+        str | dict[str, Any] | None,
+        Field(
+            description="Settings of `activation_checkpointing`: `use_reentrant`, `every_n_layers` (checkpoint only each n-th layer), `offload` (activations to host memory). An object or JSON text."
+        ),
+    ] = None
+    gradient_checkpointing: Annotated[
+        bool | None,
+        Field(
+            description="Older name of `activation_checkpointing`, which wins where both are set; transformers 6 will drop this one."
+        ),
+    ] = False
+    gradient_checkpointing_kwargs: Annotated[
+        str | dict[str, Any] | None,
+        Field(
+            description="Older name of `activation_checkpointing_kwargs`, taken only where the newer key is null."
+        ),
+    ] = None
+    torch_compile: Annotated[
+        bool,
+        Field(
+            description="Compiles the model with torch.compile. The first steps are slow; longer runs with steady sequence lengths gain."
+        ),
+    ] = False
+    torch_compile_backend: Annotated[
+        str | None,
+        Field(
+            description="Compiler behind `torch_compile`, such as `inductor` (taken when null), `aot_eager` or `cudagraphs`. Setting it turns compiling on."
+        ),
+    ] = None
+    torch_compile_mode: Annotated[
+        str | None,
+        Field(
+            description="How hard the compiler works: `default`, `reduce-overhead`, `max-autotune` or `max-autotune-no-cudagraphs`. Setting it turns compiling on."
+        ),
+    ] = None
+    use_liger_kernel: Annotated[
+        bool,
+        Field(
+            description="Swaps in Liger's Triton kernels, which save memory and time on GPUs. Needs the package liger-kernel and a model family that it knows."
+        ),
+    ] = False
+    liger_kernel_config: Annotated[
+        dict[str, Any] | None,
+        Field(
+            description='Which Liger kernels to use, such as {"rope": true, "fused_linear_cross_entropy": true}. Null takes Liger\'s own choice for the model.'
+        ),
+    ] = None
+    use_cache: Annotated[
+        bool,
+        Field(
+            description="Keeps the key-value cache in the forward pass. Training gains nothing from it; only methods such as prefix tuning need it."
+        ),
+    ] = False
+    neftune_noise_alpha: Annotated[
+        float | None,
+        Field(
+            description="Strength of the random noise on the input embeddings (NEFTune). Null turns it off; 5 to 15 are usual for instruction data.",
+            ge=0.0,
+        ),
+    ] = None
+    torch_empty_cache_steps: Annotated[
+        int | None,
+        Field(
+            description="Steps between two emptyings of the device's memory cache. Lowers the peak at some cost in speed; null never empties it.",
+            ge=1,
+        ),
+    ] = None
+    auto_find_batch_size: Annotated[
+        bool,
+        Field(
+            description="Lowers the batch size per device by a tenth and starts over whenever memory runs out. The total of `batchsize_conf` no longer holds then, so a smaller `max_per_device_train_batch_size` is better."
+        ),
+    ] = False
+    logging_strategy: Annotated[
+        Literal["no", "steps", "epoch"],
+        Field(
+            description="When metrics are logged: every `logging_steps`, at each epoch's end, or never."
+        ),
+    ] = "steps"
+    logging_steps: Annotated[
+        float,
+        Field(
+            description="Steps between two log entries: a whole number, or below 1 a share of all steps.",
+            gt=0.0,
+        ),
+    ] = 500
+    logging_first_step: Annotated[
+        bool,
+        Field(
+            description="Also logs the very first step, which shows early whether the loss is sane."
+        ),
+    ] = False
+    log_on_each_node: Annotated[
+        bool,
+        Field(
+            description="Prints messages on the first process of every node; false leaves it to the first node."
+        ),
+    ] = True
+    logging_nan_inf_filter: Annotated[
+        bool,
+        Field(
+            description="Hides NaN and infinite losses from the logged mean; the training itself is not touched. Turn it off to see where a run breaks."
+        ),
+    ] = True
+    include_num_input_tokens_seen: Annotated[
+        Literal[True, False, "all", "non_padding", "no"],
+        Field(
+            description="Counts input tokens in the logs: `all`, `non_padding` or `no`; true means `all`. The count costs an exchange between processes in each step."
+        ),
+    ] = "no"
+    log_level: Annotated[
+        Literal["detail", "debug", "info", "warning", "error", "critical", "passive"],
+        Field(
+            description="Least severe message that the main process prints; `passive` leaves the library's own level."
+        ),
+    ] = "passive"
+    log_level_replica: Annotated[
+        Literal["detail", "debug", "info", "warning", "error", "critical", "passive"],
+        Field(description="Least severe message that the other processes print."),
+    ] = "warning"
+    disable_tqdm: Annotated[
+        bool | None,
+        Field(
+            description="Hides the progress bars. Null shows them unless only errors are printed."
+        ),
+    ] = None
+    report_to: Annotated[
+        str | list[str] | None,
+        Field(
+            description="Experiment trackers that get the metrics, one name or a list: `mlflow`, `wandb`, `tensorboard`, `trackio` and others. `none` means no tracker, `all` every installed one."
+        ),
+    ] = "none"
+    run_name: Annotated[
+        str | None,
+        Field(
+            description="Name of the run in the trackers. Null leaves the choice to them."
+        ),
+    ] = None
+    project: Annotated[
+        str,
+        Field(
+            description="Project under which Trackio files the run; the other trackers ignore it."
+        ),
+    ] = "huggingface"
+    trackio_space_id: Annotated[
+        str | None,
+        Field(
+            description="Hub Space that shows Trackio's metrics while the run goes on, as `owner/name`. Null keeps them on this machine."
+        ),
+    ] = None
+    trackio_bucket_id: Annotated[
+        str | None,
+        Field(
+            description="Hub bucket in which Trackio stores its data. Null lets Trackio pick one."
+        ),
+    ] = None
+    trackio_static_space_id: Annotated[
+        bool | str | None,
+        Field(
+            description="Hub Space for a frozen copy of the Trackio metrics after the run, as `owner/name`. Null picks a name where one is needed, false makes no such Space."
+        ),
+    ] = None
+    eval_strategy: Annotated[
+        Literal["no", "steps", "epoch"],
+        Field(
+            description="When the validation data are evaluated: every `eval_steps`, at each epoch's end, or never."
+        ),
+    ] = "no"
+    eval_steps: Annotated[
+        float | None,
+        Field(
+            description="Steps between two evaluations: a whole number, or below 1 a share of all steps. Null or 0 takes `logging_steps`.",
+            ge=0.0,
+        ),
+    ] = None
+    eval_delay: Annotated[
+        float,
+        Field(
+            description="Earliest evaluation, counted in steps or in epochs as `eval_strategy` says.",
+            ge=0.0,
+        ),
+    ] = 0
+    prediction_loss_only: Annotated[
+        bool,
+        Field(
+            description="Evaluates the loss alone and drops the logits. Without a metric function this happens anyway."
+        ),
+    ] = False
+    eval_on_start: Annotated[
+        bool,
+        Field(
+            description="Evaluates once before the first step: a first point for the loss curve, and an early test of the evaluation."
+        ),
+    ] = False
+    eval_do_concat_batches: Annotated[
+        bool,
+        Field(
+            description="Joins the outputs of all evaluation batches; false hands the metric function a list of batches."
+        ),
+    ] = True
+    eval_use_gather_object: Annotated[
+        bool,
+        Field(
+            description="Gathers any Python objects, not only tensors, from the processes in evaluation. Slow; only for unusual labels."
+        ),
+    ] = False
+    eval_accumulation_steps: Annotated[
+        int | None,
+        Field(
+            description="Evaluation batches whose outputs stay on the device before they move to host memory. Null moves them at the end; lower it if evaluation runs out of memory.",
+            ge=1,
+        ),
+    ] = None
+    include_for_metrics: Annotated[
+        list[Literal["inputs", "loss"]],
+        Field(
+            description="What a metric function gets beside predictions and labels: `inputs`, `loss`."
+        ),
+    ] = []
+    batch_eval_metrics: Annotated[
+        bool,
+        Field(
+            description="Calls the metric function after each batch rather than once at the end, so that not all logits are kept. The function must be written for it."
+        ),
+    ] = False
+    save_only_model: Annotated[
+        bool,
+        Field(
+            description="Leaves optimizer, scheduler and random states out of the checkpoints: much smaller, but a run cannot go on from them."
+        ),
+    ] = False
+    save_strategy: Annotated[
+        Literal["no", "steps", "epoch", "best"],
+        Field(
+            description="When checkpoints are written: every `save_steps`, at each epoch's end, on every new best metric, or never."
+        ),
+    ] = "steps"
+    save_steps: Annotated[
+        float,
+        Field(
+            description="Steps between two checkpoints: a whole number, or below 1 a share of all steps. 0 saves only after the last step.",
+            ge=0.0,
+        ),
+    ] = 500
+    save_on_each_node: Annotated[
+        bool,
+        Field(
+            description="Writes checkpoints on every node. Only for nodes without a shared file system; otherwise they overwrite each other's files."
+        ),
+    ] = False
+    save_total_limit: Annotated[
+        int | None,
+        Field(
+            description="Most checkpoints to keep; older ones are deleted, but never the best one. Null or 0 keeps all."
+        ),
+    ] = None
+    enable_jit_checkpoint: Annotated[
+        bool,
+        Field(
+            description="Writes a checkpoint on SIGTERM and stops, for preemptible machines. Their grace period must cover one step and the saving."
+        ),
+    ] = False
+    push_to_hub: Annotated[
+        bool,
+        Field(
+            description="Uploads the model to the Hugging Face Hub during and after training."
+        ),
+    ] = False
+    hub_token: Annotated[
+        str | None,
+        Field(
+            description="Access token for uploads. Null takes the token of `hf auth login`, which keeps secrets out of config files."
+        ),
+    ] = None
+    hub_private_repo: Annotated[
+        bool | None,
+        Field(
+            description="Makes a newly created hub repository private. Null follows the owner's default; an existing repository stays as it is."
+        ),
+    ] = None
+    hub_model_id: Annotated[
+        str | None,
+        Field(
+            description="Hub repository to upload to, as `owner/name`. Null takes the name of `output_dir` under your own account."
+        ),
+    ] = None
+    hub_strategy: Annotated[
+        Literal["end", "every_save", "checkpoint", "all_checkpoints"],
+        Field(
+            description="What is uploaded, and when: the final model, the model at each save, the newest checkpoint too, or every checkpoint."
+        ),
+    ] = "every_save"
+    hub_always_push: Annotated[
+        bool,
+        Field(
+            description="Starts an upload even while the last one is running; false skips it."
+        ),
+    ] = False
+    hub_revision: Annotated[
+        str | None,
+        Field(
+            description="Branch of the hub repository that uploads go to. Null means its main branch."
+        ),
+    ] = None
+    load_best_model_at_end: Annotated[
+        bool,
+        Field(
+            description="Goes back to the best checkpoint after the last step. Needs `eval_strategy` equal to `save_strategy` (or that one `best`) and `save_steps` a multiple of `eval_steps`."
+        ),
+    ] = False
+    metric_for_best_model: Annotated[
+        str | None,
+        Field(
+            description="Evaluation metric that picks the best checkpoint, with or without the prefix `eval_`. Null means `loss` where one is needed."
+        ),
+    ] = None
+    greater_is_better: Annotated[
+        bool | None,
+        Field(
+            description="Direction of `metric_for_best_model`: true where higher is better. Null means false for names that end in `loss`, else true."
+        ),
+    ] = None
+    ignore_data_skip: Annotated[
+        bool,
+        Field(
+            description="Starts the data from the beginning on resuming, rather than skipping what was already seen. Faster, but no longer the same run."
+        ),
+    ] = False
+    restore_callback_states_from_checkpoint: Annotated[
+        bool,
+        Field(
+            description="Brings back the state of the callbacks, such as the patience of early stopping, on resuming."
+        ),
+    ] = False
+    full_determinism: Annotated[
+        bool,
+        Field(
+            description="Makes every operation deterministic, at a cost in speed, and fails where that is impossible. `run_conf.determinism: full` is the usual way to ask for it."
+        ),
+    ] = False
+    seed: Annotated[
+        int,
+        Field(
+            description="Seed of all random numbers of the run, 0 to 4294967295.",
+            ge=0,
+            le=4294967295,
+        ),
+    ] = 42
+    data_seed: Annotated[
+        int | None,
+        Field(
+            description="Seed of the order of the training examples, 0 to 4294967295. Null takes `seed`.",
+            ge=0,
+            le=4294967295,
+        ),
+    ] = None
+    use_cpu: Annotated[
+        bool, Field(description="Trains on the CPU even where a GPU is present.")
+    ] = False
+    accelerator_config: Annotated[
+        str | dict[str, Any] | None,
+        Field(
+            description="Settings of Accelerate: `split_batches`, `dispatch_batches`, `even_batches`, `use_seedable_sampler`, `non_blocking`, `gradient_accumulation_kwargs`, `use_configured_state`. An object, JSON text, or the path of a JSON file."
+        ),
+    ] = None
+    parallelism_config: Annotated[
+        None,
+        Field(
+            description="Only null: the library takes a Python object here, which a config file cannot hold."
+        ),
+    ] = None
+    dataloader_drop_last: Annotated[
+        bool,
+        Field(description="Drops the last batch of an epoch where it is not full."),
+    ] = False
+    dataloader_num_workers: Annotated[
+        int,
+        Field(
+            description="Processes per device that prepare batches; 0 prepares them in the training process.",
+            ge=0,
+        ),
+    ] = 0
+    dataloader_pin_memory: Annotated[
+        bool,
+        Field(
+            description="Puts batches into pinned host memory, which makes copies to the GPU faster. Off by itself with `use_cpu`."
+        ),
+    ] = True
+    dataloader_persistent_workers: Annotated[
+        bool,
+        Field(
+            description="Keeps the data workers alive between epochs: quicker starts, more memory. Needs `dataloader_num_workers` above 0."
+        ),
+    ] = False
+    dataloader_prefetch_factor: Annotated[
+        int | None,
+        Field(
+            description="Batches that each data worker prepares ahead. Needs `dataloader_num_workers` above 0; null means 2 then.",
+            ge=1,
+        ),
+    ] = None
+    dataloader_multiprocessing_context: Annotated[
+        Literal["fork", "spawn", "forkserver"] | None,
+        Field(
+            description="How data workers are started. Needs `dataloader_num_workers` above 0; choose `spawn` where fork and threads do not mix."
+        ),
+    ] = None
+    dataloader_in_order: Annotated[
+        bool,
+        Field(
+            description="Hands out batches in the order in which they were asked for; false hands out whichever is ready first."
+        ),
+    ] = True
+    remove_unused_columns: Annotated[
+        bool,
+        Field(
+            description="Drops data columns that the model's forward pass does not take."
+        ),
+    ] = True
+    label_names: Annotated[
+        list[str] | None,
+        Field(
+            description="Names of the model inputs that hold labels. Null finds them in the model's signature, which is right for language models."
+        ),
+    ] = None
+    train_sampling_strategy: Annotated[
+        Literal["random", "sequential", "group_by_length", "batch_rebalance"],
+        Field(
+            description="Order of the training examples: random, as in the file, or similar lengths together (less padding). `batch_rebalance` evens out the padding across devices."
+        ),
+    ] = "random"
+    length_column_name: Annotated[
+        str,
+        Field(
+            description="Data column with ready-made lengths for grouping by length. Without it they are counted at the start."
+        ),
+    ] = "length"
+    ddp_find_unused_parameters: Annotated[
+        bool | None,
+        Field(
+            description="Lets DDP search for weights without a gradient in each step. Null searches unless activation checkpointing is on; set it if DDP complains."
+        ),
+    ] = None
+    ddp_bucket_cap_mb: Annotated[
+        int | None,
+        Field(
+            description="Size in MiB of the pieces in which DDP exchanges gradients. Null means 25.",
+            ge=0,
+        ),
+    ] = None
+    ddp_broadcast_buffers: Annotated[
+        bool | None,
+        Field(
+            description="Copies the model's buffers from the first process in every DDP step. Null leaves PyTorch's default, true."
+        ),
+    ] = None
+    ddp_static_graph: Annotated[
+        bool | None,
+        Field(
+            description="Promises DDP that each step uses the same weights, which lets it do less work."
+        ),
+    ] = None
+    ddp_backend: Annotated[
+        Literal[
+            "nccl", "gloo", "mpi", "xccl", "hccl", "cncl", "mccl", "cpu:gloo,cuda:nccl"
+        ]
+        | None,
+        Field(
+            description="Communication library between processes; null picks `nccl` for NVIDIA GPUs and `gloo` for CPUs. A run of one process fails unless it is null."
+        ),
+    ] = None
+    ddp_timeout: Annotated[
+        int,
+        Field(
+            description="Seconds that a process waits for the others before the run fails. Raise it where the first process prepares data for long.",
+            ge=1,
+        ),
+    ] = 1800
+    fsdp: Annotated[
+        bool | str | list[str] | None,
+        Field(
+            description='Shards the model over the GPUs with FSDP: true, with details in `fsdp_config`. Texts or lists such as "full_shard auto_wrap" are the older form and still work.'
+        ),
+    ] = None
+    fsdp_config: Annotated[
+        str | dict[str, Any] | None,
+        Field(
+            description="Settings of FSDP, such as `version`, `reshard_after_forward`, `cpu_offload`, `activation_checkpointing`, `state_dict_type`. An object, JSON text, or the path of a JSON file."
+        ),
+    ] = None
+    deepspeed: Annotated[
+        str | dict[str, Any] | None,
+        Field(
+            description="DeepSpeed config, as an object, JSON text, or the path of a JSON file. Setting it turns DeepSpeed on; batch sizes in it come from `batchsize_conf`."
+        ),
+    ] = None
+    debug: Annotated[
+        DebugString | list[Literal["underflow_overflow", "tpu_metrics_debug"]],
+        Field(
+            description="Debugging aids: `underflow_overflow` reports where numbers leave their range, `tpu_metrics_debug` prints TPU metrics. Text with spaces between them, or a list."
+        ),
+    ] = ""
+    skip_memory_metrics: Annotated[
+        bool,
+        Field(
+            description="Leaves memory use out of the metrics; false measures it, which slows training and evaluation."
+        ),
+    ] = True
+    do_train: Annotated[
+        bool,
+        Field(
+            description="Mark for training scripts; the trainer does not read it, and silogen always trains."
+        ),
+    ] = False
+    do_eval: Annotated[
+        bool,
+        Field(
+            description="Mark for training scripts. It turns true by itself when `eval_strategy` is set; use that key."
+        ),
+    ] = False
+    do_predict: Annotated[
+        bool, Field(description="Mark for prediction scripts; nothing here reads it.")
+    ] = False
+    resume_from_checkpoint: Annotated[
+        str | None,
+        Field(
+            description="Checkpoint path for scripts of one's own; the trainer does not read it. Use `run_conf.resume_from_checkpoint`."
+        ),
+    ] = None
+    local_rank: Annotated[
+        int,
+        Field(
+            description="Index of the process on its machine, kept for old launchers. Today's launchers set the environment variable LOCAL_RANK.",
+            ge=-1,
+        ),
+    ] = -1
+    evaluation_strategy: Annotated[
+        Literal["no", "steps", "epoch"] | None,
+        Field(
+            deprecated=True,
+            description="Older name of `eval_strategy`; write that instead.",
+        ),
+    ] = None
+    overwrite_output_dir: Annotated[
+        bool,
+        Field(
+            deprecated=True,
+            description="Allowed a script to reuse a full `output_dir`. It has no effect today: choose another folder for a fresh run.",
+        ),
+    ] = False
+    per_gpu_train_batch_size: Annotated[
+        int | None,
+        Field(
+            deprecated=True,
+            description="Training batch size per GPU, from before per-device sizes. Write `max_per_device_train_batch_size` in `batchsize_conf`.",
+            ge=1,
+        ),
+    ] = None
+    per_gpu_eval_batch_size: Annotated[
+        int | None,
+        Field(
+            deprecated=True,
+            description="Evaluation batch size per GPU, from before per-device sizes. Write `per_device_eval_batch_size` in `batchsize_conf`.",
+            ge=1,
+        ),
+    ] = None
+    warmup_ratio: Annotated[
+        float,
+        Field(
+            deprecated=True,
+            description="Share of all steps for the warmup. Write the same number as `warmup_steps`, which takes a ratio below 1.",
+            ge=0.0,
+            le=1.0,
+        ),
+    ] = 0.0
+    logging_dir: Annotated[
+        str | None,
+        Field(
+            description="Folder for TensorBoard's event files, where `report_to` names tensorboard. Where it is not written, the environment variable LOGS_PATH comes before the default."
+        ),
+    ] = "./logs"
+    save_safetensors: Annotated[
+        bool,
+        Field(
+            deprecated=True,
+            description="Chose safetensors over pickle files for checkpoints. They are always safetensors today.",
+        ),
+    ] = True
+    no_cuda: Annotated[
+        bool,
+        Field(
+            deprecated=True, description="Kept the run off the GPUs. Write `use_cpu`."
+        ),
+    ] = False
+    use_mps_device: Annotated[
+        bool,
+        Field(
+            deprecated=True,
+            description="Asked for the GPU of an Apple machine, which is found by itself today.",
+        ),
+    ] = False
+    jit_mode_eval: Annotated[
+        bool,
+        Field(
+            deprecated=True,
+            description="Traced the model with torch.jit for evaluation. It has no effect today.",
+        ),
+    ] = False
+    fp16_opt_level: Annotated[
+        str,
+        Field(
+            deprecated=True,
+            description="Optimization level of NVIDIA Apex, `O0` to `O3`. Apex is gone and this has no effect; `fp16` and `bf16` choose the precision.",
+        ),
+    ] = "O1"
+    half_precision_backend: Annotated[
+        str,
+        Field(
+            deprecated=True,
+            description="Library for mixed precision: `auto`, `apex` or `cpu_amp`. PyTorch's own is always used today.",
+        ),
+    ] = "auto"
+    fp16_backend: Annotated[
+        str,
+        Field(
+            deprecated=True,
+            description="Still older name of `half_precision_backend`. It has no effect today.",
+        ),
+    ] = "auto"
+    tpu_num_cores: Annotated[
+        int | None,
+        Field(
+            deprecated=True,
+            description="Number of TPU cores, once set by the launcher. It has no effect today.",
+            ge=1,
+        ),
+    ] = None
+    tpu_metrics_debug: Annotated[
+        bool,
+        Field(
+            deprecated=True,
+            description="Printed TPU metrics. Write `tpu_metrics_debug` as a value of `debug`.",
+        ),
+    ] = False
+    past_index: Annotated[
+        int,
+        Field(
+            deprecated=True,
+            description="Position of the memory of past states in the outputs of models such as Transformer-XL. It has no effect today.",
+        ),
+    ] = -1
+    fsdp_min_num_params: Annotated[
+        int,
+        Field(
+            deprecated=True,
+            description="Smallest module, in parameters, that FSDP wraps by size. Write `min_num_params` in `fsdp_config`.",
+            ge=0,
+        ),
+    ] = 0
+    fsdp_transformer_layer_cls_to_wrap: Annotated[
+        str | None,
+        Field(
+            deprecated=True,
+            description="Layer class that FSDP wraps. Write `transformer_layer_cls_to_wrap` in `fsdp_config`.",
+        ),
+    ] = None
+    adafactor: Annotated[
+        bool,
+        Field(
+            deprecated=True,
+            description="Chose the Adafactor optimizer. Write `optim: adafactor`.",
+        ),
+    ] = False
+    group_by_length: Annotated[
+        bool,
+        Field(
+            deprecated=True,
+            description="Put examples of similar length into one batch. Write `train_sampling_strategy: group_by_length`.",
+        ),
+    ] = False
+    use_legacy_prediction_loop: Annotated[
+        bool,
+        Field(
+            deprecated=True,
+            description="Chose an old evaluation loop, which no longer exists.",
+        ),
+    ] = False
+    include_inputs_for_metrics: Annotated[
+        bool,
+        Field(
+            deprecated=True,
+            description="Gave the model's inputs to the metric function. Write `include_for_metrics: [inputs]`.",
+        ),
+    ] = False
+    push_to_hub_model_id: Annotated[
+        str | None,
+        Field(
+            deprecated=True,
+            description="Name of the hub repository without its owner. Write `hub_model_id`.",
+        ),
+    ] = None
+    push_to_hub_organization: Annotated[
+        str | None,
+        Field(
+            deprecated=True,
+            description="Owner of the hub repository. Write it before the slash in `hub_model_id`.",
+        ),
+    ] = None
+    push_to_hub_token: Annotated[
+        str | None,
+        Field(
+            deprecated=True,
+            description="Access token for the hub. Write `hub_token`, or log in with `hf auth login`.",
+        ),
+    ] = None
+    mp_parameters: Annotated[
+        str,
+        Field(
+            deprecated=True,
+            description="Settings that SageMaker's launcher passed in. The trainer never read them.",
+        ),
+    ] = ""
+    torchdynamo: Annotated[
+        str | None,
+        Field(
+            deprecated=True,
+            description="Compiler backend under its first name. Write `torch_compile_backend`.",
+        ),
+    ] = None
+    ray_scope: Annotated[
+        str | None,
+        Field(
+            deprecated=True,
+            description="Which result of a trial counted in a Ray hyperparameter search. It has no effect on a training run.",
+        ),
+    ] = "last"
+    include_tokens_per_second: Annotated[
+        bool,
+        Field(
+            deprecated=True,
+            description="Logged the speed in tokens per second. Write `include_num_input_tokens_seen`, which counts the tokens.",
+        ),
+    ] = False
+    use_ipex: Annotated[
+        bool,
+        Field(
+            deprecated=True,
+            description="Used Intel's extension for PyTorch, which is no longer needed. It has no effect today.",
+        ),
+    ] = False
+    tp_size: Annotated[
+        int | None,
+        Field(
+            deprecated=True,
+            description="Number of devices for tensor parallelism. It has no effect here today; `run_conf.model_args.tp_size` is the key for it.",
+            ge=0,
+        ),
+    ] = 0
+    beta: Annotated[
+        float,
+        Field(
+            description="How strongly the model is held to the reference model, above 0: higher holds it closer, 0.1 to 0.5 are usual. For `ipo` it sets the margin between the answers, 1 / (2 × beta).",
+            gt=0.0,
+        ),
+    ] = 0.1
+    loss_type: Annotated[
+        Literal[
+            "sigmoid",
+            "hinge",
+            "ipo",
+            "exo_pair",
+            "nca_pair",
+            "robust",
+            "bco_pair",
+            "sppo_hard",
+            "aot",
+            "aot_unpaired",
+            "aot_pair",
+            "apo_zero",
+            "apo_down",
+            "discopop",
+            "sft",
+            "sigmoid_norm",
+        ]
+        | LossType,
+        Field(
+            description="Loss, or a list of losses that are added up with `loss_weights`: `sigmoid` is plain DPO, `sft` the usual loss on the chosen answer. `aot_pair` is the older name of `aot_unpaired`.",
+            validate_default=True,
+        ),
+    ] = "sigmoid"
+    loss_weights: Annotated[
+        list[float] | None,
+        Field(
+            description="Weight of each loss in a `loss_type` list, as many and in the same order. Null counts every loss once.",
+            min_length=1,
+        ),
+    ] = None
+    label_smoothing: Annotated[
+        float,
+        Field(
+            description="Share of the preferences that may be the wrong way round, from 0 to below 0.5: 0.1 is common for `robust`, 0.001 for `exo_pair`, which needs it above 0. Most other losses ignore it.",
+            ge=0.0,
+            lt=0.5,
+        ),
+    ] = 0.0
+    use_weighting: Annotated[
+        bool,
+        Field(
+            description="Weights each pair by how likely the model itself is to write its answers (WPO), for preferences that another model wrote. Not with `aot`, `aot_unpaired` or `sft`."
+        ),
+    ] = False
+    ld_alpha: Annotated[
+        float | None,
+        Field(
+            description="Share, from 0 to 1, that the tokens beyond the shorter answer's length still count (LD-DPO). Lower it where answers grow longer and longer; null or 1 counts all tokens alike.",
+            ge=0.0,
+            le=1.0,
+        ),
+    ] = None
+    discopop_tau: Annotated[
+        float,
+        Field(
+            description="Temperature of the `discopop` loss, above 0: smaller switches more sharply between its two halves. 0.05 is the published choice.",
+            gt=0.0,
+        ),
+    ] = 0.05
+    f_divergence_type: Annotated[
+        Literal["reverse_kl", "forward_kl", "js_divergence", "alpha_divergence"],
+        Field(
+            description="How the distance from the reference model is measured. Values other than `reverse_kl` work with `sigmoid`, `sigmoid_norm`, `hinge`, `ipo`, `exo_pair`, `robust`, `discopop` and `sft`."
+        ),
+    ] = "reverse_kl"
+    f_alpha_divergence_coef: Annotated[
+        float,
+        Field(
+            description="Exponent of `alpha_divergence`: near 0 it acts as `reverse_kl`, at 1 as `forward_kl`. TRL 1 counts it from the other end, as 1 minus this number."
+        ),
+    ] = 1.0
+    router_aux_loss_coef: Annotated[
+        float | None,
+        Field(
+            description="Weight of the load-balancing loss of a mixture-of-experts model; 0 turns it off, null takes the model's own. Any other model needs null or 0.",
+            ge=0.0,
+        ),
+    ] = None
+    sync_ref_model: Annotated[
+        bool,
+        Field(
+            description="Moves the reference model towards the trained one every `ref_model_sync_steps` steps (TR-DPO). Only without an adapter and without `precompute_ref_log_probs`."
+        ),
+    ] = False
+    ref_model_mixup_alpha: Annotated[
+        float,
+        Field(
+            description="Share of the trained model in the reference model after each sync, from 0 to 1; 1 copies it. Counts with `sync_ref_model`.",
+            ge=0.0,
+            le=1.0,
+        ),
+    ] = 0.9
+    ref_model_sync_steps: Annotated[
+        int,
+        Field(
+            description="Optimizer steps between two syncs of the reference model. Counts with `sync_ref_model`.",
+            ge=1,
+        ),
+    ] = 64
+    precompute_ref_log_probs: Annotated[
+        bool,
+        Field(
+            description="Asks the reference model once, before training, rather than in every step. Saves its memory when all weights are trained; not together with `sync_ref_model`."
+        ),
+    ] = False
+    precompute_ref_batch_size: Annotated[
+        int | None,
+        Field(
+            description="Batch size per device for `precompute_ref_log_probs`. Null takes the training and evaluation sizes; it may be larger, since nothing is kept for a backward pass.",
+            ge=1,
+        ),
+    ] = None
+    disable_dropout: Annotated[
+        bool,
+        Field(
+            description="Turns off all dropout, LoRA's included, so that both models score an answer the same way every time. With false, `lora_dropout` counts."
+        ),
+    ] = True
+    max_length: Annotated[
+        int | None,
+        Field(
+            description="Most tokens of prompt and answer together: what lies beyond is cut off, and examples whose prompt alone is as long are left out. Null cuts nothing.",
+            ge=1,
+        ),
+    ] = 2048
+    truncation_mode: Annotated[
+        Literal["keep_start", "keep_end"],
+        Field(
+            description="Which end of a sequence over `max_length` stays: `keep_start` cuts the answer, `keep_end` the beginning of the prompt. TRL 2 will know only the first."
+        ),
+    ] = "keep_start"
+    padding_free: Annotated[
+        bool,
+        Field(
+            description="Joins a batch into one long sequence without padding. TRL 1.16 takes the key but pads all the same."
+        ),
+    ] = False
+    pad_to_multiple_of: Annotated[
+        conint(ge=1) | constr(pattern=r"^auto$") | None,
+        Field(
+            description="Pads sequences to a multiple of this many tokens. `auto` means 128 on AWS Trainium; elsewhere it adds none, like null."
+        ),
+    ] = "auto"
+    dataset_num_proc: Annotated[
+        int | None,
+        Field(
+            description="Processes that prepare the data before training. Null prepares them in the training process; raise it for large data.",
+            ge=1,
+        ),
+    ] = None
+    activation_offloading: Annotated[
+        bool,
+        Field(
+            description="Keeps activations in host memory until the backward pass: less GPU memory, slower steps. Fails without a GPU."
+        ),
+    ] = False
+    max_prompt_length: Annotated[
+        int | None,
+        Field(
+            description="Most tokens of a prompt; of a longer one the end is kept.",
+            ge=1,
+        ),
+    ] = 1536
+    max_completion_length: Annotated[
+        int | None,
+        Field(
+            deprecated=True,
+            description="Most tokens of an answer, which lost its end where it was longer. Newer TRL has only `max_length`.",
+            ge=1,
+        ),
+    ] = None
+    max_target_length: Annotated[
+        int | None,
+        Field(
+            deprecated=True, description="First name of `max_completion_length`.", ge=1
+        ),
+    ] = None
+    rpo_alpha: Annotated[
+        float | None,
+        Field(
+            description="Weight of an added loss on the better answer itself (RPO). Null or 0 adds none; today's TRL takes it as the loss `sft` with a weight.",
+            ge=0.0,
+        ),
+    ] = None
+    reference_free: Annotated[
+        bool,
+        Field(
+            deprecated=True,
+            description="Compared the answers without a reference model. DPO always has one today.",
+        ),
+    ] = False
+    force_use_ref_model: Annotated[
+        bool,
+        Field(
+            deprecated=True,
+            description="Allowed a separate reference model beside an adapter. A config names no such model, so it has no effect.",
+        ),
+    ] = False
+    model_adapter_name: Annotated[
+        str | None,
+        Field(
+            deprecated=True,
+            description="Name of the adapter to train, in a model that holds several. Today it is always the one of `peft_conf`.",
+        ),
+    ] = None
+    ref_adapter_name: Annotated[
+        str | None,
+        Field(
+            deprecated=True,
+            description="Name of the adapter that served as the reference model. Today that is the base model, or the first state of an adapter that training continues.",
+        ),
+    ] = None
+    generate_during_eval: Annotated[
+        bool,
+        Field(
+            deprecated=True,
+            description="Sent sample answers of both models to a tracker at each evaluation. It has no successor.",
+        ),
+    ] = False
+    label_pad_token_id: Annotated[
+        int,
+        Field(
+            deprecated=True,
+            description="Label of padding, which the loss leaves out. It is always -100 today.",
+        ),
+    ] = -100
+    is_encoder_decoder: Annotated[
+        bool | None,
+        Field(
+            deprecated=True,
+            description="Announced a model with a separate encoder. TRL 0.13 read that from the model, and DPO takes decoders only today.",
+        ),
+    ] = None
+    use_num_logits_to_keep: Annotated[
+        bool, Field(deprecated=True, description="First name of `use_logits_to_keep`.")
+    ] = False
+    use_logits_to_keep: Annotated[
+        bool,
+        Field(
+            deprecated=True,
+            description="Computed logits for the answers alone, to save memory. Today logits are never held all at once.",
+        ),
+    ] = False
+    use_liger_loss: Annotated[
+        bool,
+        Field(
+            deprecated=True,
+            description="Computed the loss with Liger's fused kernel. A fused loss is built in today; `use_liger_kernel` swaps in the other kernels.",
+        ),
+    ] = False
+    base_model_attribute_name: Annotated[
+        str,
+        Field(
+            deprecated=True,
+            description="Attribute of the model that holds its inner part, for `use_liger_loss`. It has no effect today.",
+        ),
+    ] = "model"
+    tools: Annotated[
+        list[dict[str, Any]] | None,
+        Field(
+            deprecated=True,
+            description="Tools, as JSON schemas, that the chat template showed in every prompt. Newer TRL reads them from each example.",
+        ),
+    ] = None
 
 
 class InitLoraWeights(RootModel[str]):
@@ -5763,9 +7067,9 @@ class Run(BaseModel):
         str, Field(description="Folder under output_dir for the trained model.")
     ]
     save_name_if_new_basemodel: Annotated[
-        str,
+        str | None,
         Field(
-            description="Folder under output_dir for a base model whose vocabulary grew."
+            description="Folder under output_dir for a base model whose vocabulary grew; null where it may not grow."
         ),
     ]
     determinism: Annotated[
@@ -7509,9 +8813,42 @@ class Data(BaseModel):
     ]
 
 
+class PreferenceData(BaseModel):
+    """
+    Pairs of a better and a worse answer.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    train: Annotated[
+        Concatenation | WeightedMix,
+        Field(description="Training examples.", discriminator="type"),
+    ]
+    validation: Annotated[
+        AutoSplit | Concatenation | NoData,
+        Field(description="Validation examples.", discriminator="type"),
+    ]
+    data_type: Annotated[
+        Literal["DirectPreference"],
+        Field(description="Kind of line in the data files."),
+    ]
+    max_length: Annotated[
+        int | None,
+        Field(
+            description="Most tokens of a prompt with an answer; null sets no limit.",
+            ge=1,
+        ),
+    ]
+    max_prompt_length: Annotated[
+        int | None,
+        Field(description="Most tokens of a prompt; null sets no limit.", ge=1),
+    ]
+
+
 class SFTExperimentConfig(BaseModel):
     """
-    One fine-tuning run.
+    One run of supervised fine-tuning.
     """
 
     model_config = ConfigDict(
@@ -7607,6 +8944,104 @@ class SFTExperimentConfig(BaseModel):
     ] = {"quantization_type": "no-quantization"}
 
 
+class DPOExperimentConfig(BaseModel):
+    """
+    One run of direct preference optimization: from pairs of a better and a worse answer.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    apiVersion: Annotated[
+        Literal["silogen/v1"], Field(description="Version of this config format.")
+    ] = "silogen/v1"
+    method: Annotated[
+        Literal["dpo"],
+        Field(description="Training method: direct preference optimization."),
+    ]
+    data_conf: Annotated[
+        ChatTrainValidConfig, Field(description="Data, chat template and padding.")
+    ]
+    training_args: Annotated[
+        DPOTrainingArguments,
+        Field(
+            description="Arguments of transformers' TrainingArguments and of TRL's DPOConfig."
+        ),
+    ]
+    batchsize_conf: Annotated[BatchsizeConfig, Field(description="Batch sizes.")]
+    peft_conf: Annotated[
+        LoraPeftConfig
+        | PromptTuningPeftConfig
+        | MultitaskPromptTuningPeftConfig
+        | PromptEncoderPeftConfig
+        | PrefixTuningPeftConfig
+        | AdaLoraPeftConfig
+        | AdamssPeftConfig
+        | BOFTPeftConfig
+        | AdaptionPromptPeftConfig
+        | IA3PeftConfig
+        | BeftPeftConfig
+        | LilyPeftConfig
+        | LoHaPeftConfig
+        | LoKrPeftConfig
+        | OFTPeftConfig
+        | PolyPeftConfig
+        | LNTuningPeftConfig
+        | VeraPeftConfig
+        | FrodPeftConfig
+        | PveraPeftConfig
+        | FourierFTPeftConfig
+        | GloraPeftConfig
+        | XLoraPeftConfig
+        | HRAPeftConfig
+        | VBLoRAPeftConfig
+        | UniLoraPeftConfig
+        | CPTPeftConfig
+        | MissPeftConfig
+        | RandLoraPeftConfig
+        | RoadPeftConfig
+        | TrainableTokensPeftConfig
+        | HiraPeftConfig
+        | ShiraPeftConfig
+        | C3APeftConfig
+        | WaveFTPeftConfig
+        | OSFPeftConfig
+        | DeloraPeftConfig
+        | GraloraPeftConfig
+        | CartridgePeftConfig
+        | TinyLoraPeftConfig
+        | PsoftPeftConfig
+        | PeanutPeftConfig
+        | ShadowPeftConfig
+        | SupertuningPeftConfig
+        | DeftPeftConfig
+        | NoPeftConfig
+        | PretrainedPeftConfig,
+        Field(
+            description="Adapter, or none.",
+            discriminator="peft_type",
+            title="PeftConfig",
+        ),
+    ]
+    run_conf: Annotated[RunConfig, Field(description="Model, tokenizer, resuming.")]
+    overrides: Annotated[
+        Overrides,
+        Field(description="Factors on the learning rate.", validate_default=True),
+    ] = {"lr_multiplier": 1.0, "lr_batch_size_scaling": "none"}
+    tracking: Annotated[
+        FinetuningTrackingConfig | None,
+        Field(description="MLflow tracking; null turns it off."),
+    ] = None
+    quant_conf: Annotated[
+        BnBQuantizationConfig | NoQuantizationConfig,
+        Field(
+            description="Quantization of the base model.",
+            discriminator="quantization_type",
+            validate_default=True,
+        ),
+    ] = {"quantization_type": "no-quantization"}
+
+
 class ResolvedConfig(BaseModel):
     """
     Everything that one run does, in the names and forms that the libraries take. `silogen compile` writes it, `silogen train` runs it and nothing else.
@@ -7618,7 +9053,7 @@ class ResolvedConfig(BaseModel):
     apiVersion: Annotated[
         Literal["silogen.resolved/v1"], Field(description="Version of this format.")
     ]
-    method: Annotated[Literal["sft"], Field(description="Training method.")]
+    method: Annotated[Literal["sft", "dpo"], Field(description="Training method.")]
     target: Annotated[
         Target,
         Field(description="Library versions that the arguments are written for."),
@@ -7640,7 +9075,12 @@ class ResolvedConfig(BaseModel):
             description="Config class of a new adapter, or an earlier adapter; null trains all weights."
         ),
     ]
-    data: Annotated[Data, Field(description="Training and validation examples.")]
+    data: Annotated[
+        Data | PreferenceData,
+        Field(
+            description="Training and validation examples.", discriminator="data_type"
+        ),
+    ]
     trainer: Annotated[Trainer, Field(description="Trainer and its arguments.")]
     run: Annotated[Run, Field(description="How the run starts and ends.")]
     tracking: Annotated[
@@ -7655,5 +9095,12 @@ class ResolvedConfig(BaseModel):
     ]
 
 
-class Model(RootModel[SFTExperimentConfig]):
-    root: SFTExperimentConfig
+class Model(RootModel[SFTExperimentConfig | DPOExperimentConfig]):
+    root: Annotated[
+        SFTExperimentConfig | DPOExperimentConfig,
+        Field(
+            description="One fine-tuning run. `method` decides; without it the run is supervised fine-tuning.",
+            discriminator="method",
+            title="ExperimentConfig",
+        ),
+    ]

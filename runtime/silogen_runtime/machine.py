@@ -55,6 +55,15 @@ def check_machine(config: ResolvedConfig) -> list[Diagnostic]:
     return [finding for rule in RULES for finding in rule(config)]
 
 
+def method(config: ResolvedConfig) -> Findings:
+    if config.method != "sft":
+        yield Diagnostic(
+            "SG724",
+            f"method {config.method} can be compiled, but not trained yet",
+            help="compile it with `--format json` for a script of your own, or train with method sft",
+        )
+
+
 def bf16(config: ResolvedConfig) -> Findings:
     args = config.trainer.args
     if not args.get("bf16"):
@@ -177,6 +186,7 @@ def processes(config: ResolvedConfig) -> Findings:
 
 
 RULES: tuple[Callable[[ResolvedConfig], Findings], ...] = (
+    method,
     processes,
     data_files,
     model_folders,

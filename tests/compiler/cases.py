@@ -29,17 +29,17 @@ def expected(name, path):
     return path if CASES in path.parents else CASES / "examples" / name
 
 
-def world_size(path):
-    """Return the number of processes that a case's first line names, else 1."""
+def settings_of(path):
+    """Return what a case's first line asks for: `# world_size: 4`, `# target: hf-2025.11`, or both."""
     first = path.read_bytes().split(b"\n", 1)[0].decode("utf-8", "replace")
-    match = re.match(r"# world_size: (\d+)", first)
-    return int(match[1]) if match else 1
+    found = dict(re.findall(r"(world_size|target): ([\w.-]+)", first if first.startswith("# ") else ""))
+    return {key: int(value) if key == "world_size" else value for key, value in found.items()}
 
 
 def compile_case(path, monkeypatch):
     """Compile a case from inside its folder, so that findings name the bare file."""
     monkeypatch.chdir(path.parent)
-    return compile_file(path.name, world_size=world_size(path), environment={})
+    return compile_file(path.name, environment={}, **settings_of(path))
 
 
 def expect(path, text, *, update):

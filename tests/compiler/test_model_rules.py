@@ -77,6 +77,7 @@ def config(model, peft=None, *, peft_type="LORA", args=None, quant=None, **secti
             "training_data": {"type": "CONCATENATION", "datasets": [{"path": "a.jsonl"}]},
             "validation_data": {"type": "NONE"},
         },
+        "method": "sft",
         "training_args": sections.get("training_args", {}),
         "batchsize_conf": {"total_train_batch_size": 1, "max_per_device_train_batch_size": 1},
         "peft_conf": adapter,
