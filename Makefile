@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test lint generate generate-check docs bench clean
+.PHONY: setup demo test lint generate generate-check docs targets bench clean
 
 setup: $(READY)
 
@@ -30,6 +30,10 @@ generate docs: $(READY)
 
 generate-check: $(READY)
 	$(BIN)/python -m silogen_docs --check
+
+# Rebuilds each target's facts in an environment of its own and fails where they differ from schema/targets.
+targets: $(READY)
+	$(BIN)/python -m silogen_runtime.check_targets
 
 bench: $(READY)
 	$(BIN)/python benchmarks/compile_speed.py

@@ -46,7 +46,7 @@ def load_model(config: ResolvedConfig, args: SFTConfig, chat: ChatTokenizer) -> 
         train_embeddings(model, adapter)
     if needs_growth(model, chat):
         model.resize_token_embeddings(len(chat.tokenizer))
-        if adapter:
+        if adapter and config.run.save_name_if_new_basemodel:
             save_base(model, chat, Path(args.output_dir, config.run.save_name_if_new_basemodel))
     if config.quantization:
         model = prepare_quantized(model, args)

@@ -148,7 +148,7 @@ def _missing_pad_source(tokenizer: TokenizerType, strategy: str, name: str) -> D
 
 
 def _offsets(tokenizer: TokenizerType, config: ResolvedConfig) -> Iterator[Diagnostic]:
-    if config.data.loss_on == "assistant" and not tokenizer.is_fast:
+    if getattr(config.data, "loss_on", "") == "assistant" and not tokenizer.is_fast:
         yield Diagnostic(
             "SG715",
             f"{type(tokenizer).__name__} does not tell which text a token stands for, which learning from"

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from silogen_compiler.diagnostics import Diagnostic, Refused, has_errors
 from silogen_compiler.files import write_whole
-from silogen_config import ResolvedConfig
+from silogen_config import Data, ResolvedConfig
 
 from silogen_runtime.checkpoints import choose_start, step_of
 from silogen_runtime.data import load_data
@@ -58,7 +58,7 @@ def train(resolved: dict[str, Any], *, console: Console) -> Outcome:
 
         chat = load_tokenizer(config)
         with console.status("Reading and tokenizing the data"):
-            data = load_data(config.data, chat)
+            data = load_data(chat_data(config), chat)
         args = build_args(config)
         with console.status("Loading the model"):
             loaded = load_model(config, args, chat)
@@ -101,6 +101,12 @@ def parse(resolved: dict[str, Any]) -> ResolvedConfig:
                 for place in places
             )
         ) from error
+
+
+def chat_data(config: ResolvedConfig) -> Data:
+    """Return the data of method sft, the one that gets as far as this: the machine's rules refuse others."""
+    assert isinstance(config.data, Data)
+    return config.data
 
 
 def refuse_or_return(findings: list[Diagnostic]) -> list[Diagnostic]:
