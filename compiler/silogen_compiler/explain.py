@@ -35,13 +35,19 @@ def _code(code: str) -> str:
 
 
 def _key(dotted: str, bundle: Schema) -> str:
-    """Return the explanation of a key by its path, through all branches of unions."""
-    nodes = [bundle]
-    for part in dotted.replace("[]", "").split("."):
-        objects = [obj for node in nodes for obj in _objects(node, bundle)]
-        nodes = [obj["properties"][part] for obj in objects if part in obj.get("properties", {})]
-    unique = {json.dumps(node, sort_keys=True): node for node in nodes}
-    return "\n\n".join(_describe(dotted, node, bundle) for node in unique.values())
+    """Return the explanation of a key by its path, one for each definition that has it."""
+    found = [("", bundle)]
+    for part in dotted.split("."):
+        objects = [obj for _, node in found for obj in _objects(node, bundle)]
+        found = [
+            (obj["title"], obj["properties"][part]) for obj in objects if part in obj.get("properties", {})
+        ]
+    unique = {json.dumps(node, sort_keys=True): (owner, node) for owner, node in reversed(found)}
+    several = len(unique) > 1
+    explained = reversed(unique.values())
+    return "\n\n".join(
+        _describe(f"{dotted} ({owner})" if several else dotted, node, bundle) for owner, node in explained
+    )
 
 
 def _objects(node: Schema, bundle: Schema) -> list[Schema]:
@@ -53,7 +59,7 @@ def _objects(node: Schema, bundle: Schema) -> list[Schema]:
 
 
 def _describe(name: str, node: Schema, bundle: Schema) -> str:
-    facts = [(fact, _fact(node.get(key))) for key, fact in FACTS.items() if key in node]
+    facts = [(fact, _fact(key, node[key])) for key, fact in FACTS.items() if key in node]
     objects = [obj for obj in _objects(node, bundle) if "properties" in obj]
     keys = list(dict.fromkeys(key for obj in objects for key in obj["properties"]))
     facts += [("keys", ", ".join(keys))] if keys else []
@@ -79,7 +85,9 @@ FACTS = {
 }
 
 
-def _fact(value: Any) -> str:
+def _fact(key: str, value: Any) -> str:
+    if key in ("x-since", "x-until"):  # a bare version is one of transformers
+        return value if " " in value else f"transformers {value}"
     if isinstance(value, list):
         return ", ".join(item if isinstance(item, str) else json.dumps(item) for item in value)
     return value if isinstance(value, str) else json.dumps(value)

@@ -65,10 +65,8 @@ def reference_pages() -> dict[Path, str]:
 
 def _codes() -> list[tuple[str, list[tuple[str, Any]]]]:
     """Return the codes by what they are about, in the order of their numbers."""
-    groups = [
-        (heading, [item for item in sorted(CODES.items()) if item[0].startswith(prefix)])
-        for prefix, heading in GROUPS
-    ]
+    every = sorted(CODES.items())
+    groups = [(heading, [item for item in every if item[0].startswith(prefix)]) for prefix, heading in GROUPS]
     assert sum(len(codes) for _, codes in groups) == len(CODES), "a code has no group"
     return groups
 
