@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
 from math import gcd
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from silogen_compiler import model_modules as named
-from silogen_compiler.diagnostics import Diagnostic, Span
+from silogen_compiler.diagnostics import Diagnostic, Findings, Span
 from silogen_compiler.load import key_span, value_span
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from silogen_compiler.load import Path
     from silogen_compiler.model_files import ModelFiles
     from silogen_compiler.model_modules import Modules
-    from silogen_compiler.resolve import Values
+    from silogen_compiler.values import Values
 
-Findings = Iterator[Diagnostic]
 Kwargs = dict[str, Any]
 Shape = dict[str, int]
 

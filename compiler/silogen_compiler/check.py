@@ -20,4 +20,10 @@ def check_schema(layer: Layer) -> tuple[list[Diagnostic], frozenset[Path]]:
 
     errors = list(check.iter_errors(layer.data))
     values = [error for error in errors if error.kind.name not in ("additionalProperties", "required")]
-    return schema_findings(layer, errors), frozenset(tuple(error.instance_path) for error in values)
+    return schema_findings(layer, errors), frozenset(_value_path(error.instance_path) for error in values)
+
+
+def _value_path(path: list[str | int]) -> Path:
+    """Return the path of the wrong value; of a list with a wrong item, that of the list."""
+    first_item = next((at for at, key in enumerate(path) if isinstance(key, int)), len(path))
+    return tuple(path[:first_item])

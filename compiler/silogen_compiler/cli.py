@@ -84,7 +84,10 @@ target_option = click.option(
     help="Form of the resolved config.",
 )
 @click.option(
-    "-o", "--output", type=click.Path(dir_okay=False), help="Write to this file, whole or not at all."
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False),
+    help="Write to this file, whole or not at all; - is standard output.",
 )
 def compile_command(
     config: str, world_size: int, target: str | None, format_name: str, output: str | None
@@ -93,12 +96,14 @@ def compile_command(
 
     Findings go to standard error. Neither data nor model have to exist.
     """
+    if output and os.path.exists(output) and os.path.exists(config) and os.path.samefile(output, config):  # noqa: PTH110, PTH121
+        raise click.UsageError("the output would replace the config itself")
     compiled = _compile(config, world_size, target)
     report(compiled)
     if compiled.resolved is None:
         sys.exit(EXIT_ERRORS)
     text = FORMATS[format_name](compiled.resolved, compiled.origins)
-    if output is None:
+    if output in (None, "-"):
         click.echo(text, nl=False)
     else:
         _write(output, text)
@@ -168,10 +173,21 @@ def run(command: click.Command, name: str) -> NoReturn:
     except SystemExit as end:
         if "torch" in sys.modules or not isinstance(end.code, int):
             raise
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(end.code)
+        _leave(end.code)
+    except OSError as error:
+        click.echo(f"cannot write the output: {error.strerror}", err=True)
+        _leave(EXIT_FAILED)
     sys.exit()
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process with what is printed so far; output that cannot be printed is a failure."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        code = code or EXIT_FAILED
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def main() -> NoReturn:

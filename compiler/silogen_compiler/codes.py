@@ -163,6 +163,14 @@ CODES: dict[str, Code] = {
         "no weight",
         "All data sets have a sampling weight of 0.",
     ),
+    "SG318": _error(
+        "one name for two folders",
+        "The trained model and the base model that grew would replace each other.",
+    ),
+    "SG319": _error(
+        "infinite learning rate",
+        "The factors of `overrides` make the learning rate larger than any number.",
+    ),
     "SG317": _warning(
         "epochs beside steps",
         "`max_steps` decides how long the training lasts, so `num_train_epochs` has no effect.",
@@ -206,6 +214,70 @@ CODES: dict[str, Code] = {
     "SG329": _warning(
         "sequences longer than the model's",
         "Training sequences may have more tokens than the model has positions for.",
+    ),
+    "SG330": _warning(
+        "cache beside checkpointing",
+        "Gradient checkpointing computes parts of the model again, so no cache of keys and values is kept while training. transformers turns `use_cache` off.",
+    ),
+    "SG331": _error(
+        "unknown attention",
+        "transformers has no attention implementation of this name. A repository of kernels is written `owner/name`.",
+    ),
+    "SG332": _warning(
+        "DeepSpeed's batch sizes replaced",
+        "The batch sizes in an inline DeepSpeed config follow from `batchsize_conf`. Others written there are replaced.",
+    ),
+    "SG333": _warning(
+        "paged optimizer on a CPU",
+        "A paged optimizer moves its state between the GPU and main memory. On a CPU bitsandbytes takes the same optimizer without pages.",
+    ),
+    "SG334": _error(
+        "optimizer without targets",
+        "GaLore and APOLLO train the modules that `optim_target_modules` names in a smaller space, and need at least one.",
+    ),
+    "SG335": _error(
+        "adapter arguments do not fit together",
+        "peft refuses this combination of the adapter's arguments, or drops one of them.",
+    ),
+    "SG336": _warning(
+        "resume without optimizer",
+        "With `save_only_model` a checkpoint holds no state of the optimizer and the scheduler. A run that goes on from it starts both anew.",
+    ),
+    "SG337": _warning(
+        "unusual learning rate",
+        "The learning rate, with `overrides` applied, lies far outside what such training takes. Most often a factor or an exponent is wrong.",
+    ),
+    "SG338": _error(
+        "scheduler lacks something",
+        "The learning rate scheduler needs settings in `lr_scheduler_kwargs`, or an evaluation to follow, and has none.",
+    ),
+    "SG339": _error(
+        "no workers",
+        "The setting is about processes that load the data, and `dataloader_num_workers` is 0.",
+    ),
+    "SG346": _error(
+        "backend with one process",
+        "`ddp_backend` says how processes talk to each other. With a single one the trainer fails before its first step.",
+    ),
+    "SG347": _warning(
+        "best checkpoint unused",
+        "The key says which checkpoint is best, and nothing asks for that one.",
+    ),
+    "SG348": _warning(
+        "batch size may change",
+        "When memory runs out, `auto_find_batch_size` takes a smaller batch a device and the same number of accumulation steps. The total batch size shrinks with it, and the results change.",
+    ),
+    "SG349": _warning(
+        "warmup without end",
+        "The learning rate rises through the whole training and never comes down again.",
+    ),
+    "SG350": _error(
+        "prefix beside checkpointing",
+        "The adapter puts its prefix where a cache would be, and gradient checkpointing throws that away. The first training step fails.",
+    ),
+    "SG351": _error(
+        "compiled or not",
+        "`torch_compile` is false, but a backend or a mode is set for it. transformers compiles the model as soon as one is.",
     ),
     # SG4xx: migration
     "SG401": _warning(
@@ -312,15 +384,16 @@ CODES: dict[str, Code] = {
     ),
     "SG704": _error(
         "missing package",
-        "The config asks for something that needs a Python package, and it is not installed.",
+        "The config, or training as such, needs a Python package that is not installed.",
     ),
     "SG705": _error(
-        "attention needs a GPU",
-        "The attention implementation runs on GPUs only, and this machine has none.",
+        "attention out of reach",
+        "The attention implementation is unknown, or trains on GPUs only and the run is on a CPU.",
     ),
     "SG706": _error(
         "missing file or folder",
-        "A path in the config leads nowhere. Paths are relative to the folder that the command runs in.",
+        "A path in the config leads nowhere, or to a folder without the files that are loaded from it. Paths are "
+        "relative to the folder that the command runs in.",
     ),
     "SG708": _error(
         "no checkpoint to resume",
@@ -386,6 +459,52 @@ CODES: dict[str, Code] = {
     "SG724": _error(
         "method not trained yet",
         "silogen compiles this method to the arguments of TRL's trainer, and does not run that trainer itself.",
+    ),
+    "SG725": _error(
+        "adapter not trained",
+        "peft has this type of adapter, and silogen compiles its arguments. It does not work with TRL's trainer, so no run can use it.",
+    ),
+    "SG726": _error(
+        "output out of place",
+        "Checkpoints and the trained model go to `output_dir`. A saved model takes the place of the folder of its "
+        "name, so that must be a folder of its own inside `output_dir`: new, or saved by an earlier run.",
+    ),
+    "SG727": _error(
+        "no step to train",
+        "The number of steps, of epochs or of examples leaves not a single step.",
+    ),
+    "SG728": _error(
+        "other library versions",
+        "A config is compiled for versions of transformers, trl and peft, whose arguments and defaults it holds. "
+        "Those that are installed are of another major or minor version.",
+    ),
+    "SG729": _warning(
+        "slightly other library versions",
+        "The installed transformers, trl or peft differs in its last number from the version that the config is "
+        "compiled for. Results may differ.",
+    ),
+    "SG730": _error(
+        "no such device",
+        "`device_map` or `max_memory` names a device that this machine does not have.",
+    ),
+    "SG731": _error(
+        "tracking refused",
+        "MLflow can't be reached, or does not take the server, the experiment or the run that the config names.",
+    ),
+    "SG732": _warning(
+        "resumed without optimizer",
+        "The checkpoint was saved with `save_only_model`. The run goes on from its weights and its step, with an "
+        "optimizer and a learning rate schedule that start anew.",
+    ),
+    "SG733": _error(
+        "launcher variables",
+        "A launcher such as torchrun tells each process its number, and how many there are, in environment "
+        "variables. One of them holds something else.",
+    ),
+    "SG734": _error(
+        "failed",
+        "A library raised an error that silogen has no explanation for. Its own text is in the message. With the "
+        "environment variable SILOGEN_TRACEBACK=1 the run shows where the error came from.",
     ),
     "SG723": _error(
         "file or disk",

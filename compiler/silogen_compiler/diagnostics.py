@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 
@@ -39,6 +40,9 @@ class Diagnostic(NamedTuple):
         from silogen_compiler.codes import CODES  # noqa: PLC0415 - start-up time
 
         return CODES[self.code].severity
+
+
+Findings = Iterator[Diagnostic]
 
 
 class Refused(Exception):  # noqa: N818 - the run is refused; the findings say why

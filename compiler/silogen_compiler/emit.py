@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from silogen_compiler.load import Path
-    from silogen_compiler.resolve import Origin
+    from silogen_compiler.values import Origin
 
 # Text that every YAML reader takes as text without quotes.
 PLAIN = re.compile(r"(?![nNyY]\Z)(?:\.{0,2}/)?[A-Za-z_](?:[\w./@+-]|:(?=\w)| (?=[\w./@+-]))*\Z", re.ASCII)

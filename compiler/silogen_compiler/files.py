@@ -11,9 +11,20 @@ if TYPE_CHECKING:
 
 
 def write_whole(name: str | os.PathLike[str], text: str) -> None:
-    """Write `text` to the file `name`, which is there whole or as it was before."""
-    with new_file(name) as temporary, open(temporary, "w", encoding="utf-8") as file:  # noqa: PTH123
-        file.write(text)
+    """Write `text` to the file `name`, which is there whole or as it was before.
+
+    A link is followed, a file keeps its mode, and what is no file, such as a pipe, is written to as it is.
+    """
+    if os.path.exists(name) and not os.path.isfile(name):  # noqa: PTH110, PTH113 - pathlib costs start-up time
+        with open(name, "w", encoding="utf-8") as file:  # noqa: PTH123
+            file.write(text)
+        return
+    path = os.path.realpath(name)
+    with new_file(path) as temporary:
+        with open(temporary, "w", encoding="utf-8") as file:  # noqa: PTH123
+            file.write(text)
+        with suppress(FileNotFoundError):
+            os.chmod(temporary, os.stat(path).st_mode)  # noqa: PTH101, PTH116
 
 
 @contextmanager

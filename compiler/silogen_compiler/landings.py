@@ -63,12 +63,15 @@ NO_EFFECT: dict[str, tuple[Any, str]] = {
 # Arguments that the target's from_pretrained reads as set when they are there, even with null.
 ONLY_WHEN_SET = {
     "adapter_kwargs",
+    "disable_mmap",
     "experts_implementation",
     "gguf_file",
+    "ignore_mismatched_sizes",
     "key_mapping",
     "tp_plan",
     "tp_size",
     "use_kernels",
+    "weights_only",
 }
 
 

@@ -21,10 +21,10 @@ from silogen_compiler.landings import (
     TOKENIZER,
     landing,
 )
-from silogen_compiler.resolve import DEFAULT, Origin, Values
 from silogen_compiler.rules import SECRETS, is_secret, without_credentials
 from silogen_compiler.schema import find, title
 from silogen_compiler.spellings import SPELLINGS
+from silogen_compiler.values import DEFAULT, Origin, Values
 
 if TYPE_CHECKING:
     from silogen_compiler.load import Path
@@ -60,6 +60,21 @@ class Lowered:
         _put(self.resolved, path, value)
         self.origins[path] = origin
 
+    def origin(self, path: Path) -> Origin:
+        """Return the origin of the value at `path`, for a mapping that of its first value."""
+        return self.origins.get(path) or next((self.origins[at] for at in self._below(path)), DEFAULT)
+
+    def take(self, path: Path) -> tuple[Origin, Path | None]:
+        """Forget the origins of the value at `path`; return the first, and where the value was written."""
+        origin, places = self.origin(path), [path, *self._below(path)]
+        for at in places:
+            self.origins.pop(at, None)
+        first = next((at for at in places if at in self.sources), None)
+        return origin, first and self.sources[first][: len(path) - len(first) or None]
+
+    def _below(self, path: Path) -> list[Path]:
+        return [at for at in self.origins if len(at) > len(path) and at[: len(path)] == path]
+
     def kwargs(self, path: Path) -> Tree:
         """Return a set of keyword arguments, `{}` where the config has no such set."""
         node: Any = self.resolved
@@ -90,7 +105,7 @@ def _skeleton(values: Values, target: Target) -> Tree:
         "apiVersion": API_VERSION,
         "method": values["method"],
         "target": {"name": target.name, **target.packages},
-        "launch": {"world_size": processes, "strategy": "single" if processes == 1 else "ddp"},
+        "launch": {"world_size": processes, "strategy": _strategy(values)},
         "tokenizer": {
             "from_pretrained": {},
             "chat_template": chat_template(values["data_conf.chat_template_name"]),
@@ -103,6 +118,12 @@ def _skeleton(values: Values, target: Target) -> Tree:
         "run": {},
         "tracking": None,
     }
+
+
+def _strategy(values: Values) -> str:
+    """Return how processes share the work: by what is turned on, else each with a whole model."""
+    named = [name for name in ("deepspeed", "fsdp") if values[f"training_args.{name}"]]
+    return next(iter(named), "single" if values.world_size == 1 else "ddp")
 
 
 def _is_left_out(path: Path, values: Values) -> bool:
@@ -150,15 +171,17 @@ def tokenizer(lowered: Lowered) -> None:
     """Load the tokenizer from the model's place, unless it has its own, with the model's access arguments."""
     own = lowered.values["run_conf.tokenizer"]
     for key in SHARED if own else (*SHARED, *REPOSITORY, "pretrained_model_name_or_path"):
-        lowered.put((*TOKENIZER, key), lowered.kwargs(MODEL)[key], lowered.origins[*MODEL, key])
+        lowered.put((*TOKENIZER, key), lowered.kwargs(MODEL)[key], lowered.origin((*MODEL, key)))
 
 
 def texts(lowered: Lowered) -> None:
-    """Write what the libraries want as text or number where the config may hold null or a switch."""
+    """Write what the libraries want as text or number where the config may hold another type."""
     for path in (MODEL, TOKENIZER):
         kwargs = lowered.kwargs(path)
         kwargs.update({key: "" for key in kwargs if key == "subfolder" and kwargs[key] is None})
     lowered.kwargs(MODEL)["offload_buffers"] = bool(lowered.kwargs(MODEL)["offload_buffers"])
+    if quantization := lowered.kwargs(QUANTIZATION):
+        quantization["llm_int8_threshold"] = float(quantization["llm_int8_threshold"])
 
 
 def classes(lowered: Lowered) -> None:
@@ -193,9 +216,14 @@ def dpo(lowered: Lowered) -> None:
 
 def run_name(lowered: Lowered) -> None:
     """Take the run's name from the tracking section where that has one."""
-    tracking = lowered.values["tracking"]
+    values = lowered.values
+    tracking, own = values["tracking"], values["training_args.run_name"]
     if tracking and tracking["run_name"]:
-        lowered.put((*ARGS, "run_name"), tracking["run_name"], lowered.values.origin("tracking.run_name"))
+        lowered.put((*ARGS, "run_name"), tracking["run_name"], values.origin("tracking.run_name"))
+        if own not in (None, tracking["run_name"]):
+            message = "`training_args.run_name` has no effect beside `tracking.run_name`"
+            span = values.span("training_args.run_name")
+            lowered.diagnostics.append(Diagnostic("SG502", message, span, "remove it"))
 
 
 def spellings(lowered: Lowered) -> None:
@@ -239,8 +267,7 @@ def _fit(lowered: Lowered, path: Path, name: str) -> None:
 
 def _say(lowered: Lowered, path: Path, message: str, value: Any = ...) -> None:
     """Name an argument that the target lacks, unless it says nothing but what the target does anyway."""
-    origin = lowered.origins.pop(path, DEFAULT)
-    source = lowered.sources.get(path)
+    origin, source = lowered.take(path)
     if source is None or (value is not ... and (origin == DEFAULT or _is_default(lowered, source, value))):
         return
     span = lowered.values.span(".".join(map(str, source)))

@@ -20,24 +20,25 @@ class Migration(NamedTuple):
     """One older key of `training_args`.
 
     `convert` takes its value and returns the key to write in its place, `{}` where it has no effect today,
-    or None where it asked for something that is gone. `reason` says what happened to the key.
+    or None where it asked for something that is gone. `gone` and `idle` are the labels of the last two.
     """
 
     old: str
     convert: Callable[[Any], Section | None]
-    reason: str
+    gone: str = ""
+    idle: str = "remove it: this was the default"
 
 
 def _renamed(old: str, new: str) -> Migration:
-    return Migration(old, lambda value: {new: value}, f"it is called `{new}` today")
+    return Migration(old, lambda value: {} if value is None else {new: value})
 
 
 def _switch(old: str, new: str, value: Any) -> Migration:
-    return Migration(old, lambda on: {new: value} if on else {}, f"`{new}` says it today")
+    return Migration(old, lambda on: {new: value} if on else {})
 
 
 def _no_effect(old: str, reason: str) -> Migration:
-    return Migration(old, lambda _: {}, reason)
+    return Migration(old, lambda _: {}, idle=reason)
 
 
 def _gone(old: str, default: Any, reason: str) -> Migration:
@@ -56,7 +57,7 @@ def _fsdp(key: str) -> Callable[[Any], Section | None]:
 
 MIGRATIONS = (
     _renamed("evaluation_strategy", "eval_strategy"),
-    Migration("warmup_ratio", _warmup, "`warmup_steps` takes a share of all steps below 1"),
+    Migration("warmup_ratio", _warmup, "write `warmup_steps`: a number of steps, or a share of them below 1"),
     _renamed("no_cuda", "use_cpu"),
     _renamed("torchdynamo", "torch_compile_backend"),
     _renamed("push_to_hub_model_id", "hub_model_id"),
@@ -65,20 +66,16 @@ MIGRATIONS = (
     _switch("group_by_length", "train_sampling_strategy", "group_by_length"),
     _switch("adafactor", "optim", "adafactor"),
     _switch("include_inputs_for_metrics", "include_for_metrics", ["inputs"]),
-    Migration("fsdp_min_num_params", _fsdp("min_num_params"), "`fsdp_config` holds it today"),
-    Migration(
-        "fsdp_transformer_layer_cls_to_wrap",
-        _fsdp("transformer_layer_cls_to_wrap"),
-        "`fsdp_config` holds it today",
-    ),
+    Migration("fsdp_min_num_params", _fsdp("min_num_params")),
+    Migration("fsdp_transformer_layer_cls_to_wrap", _fsdp("transformer_layer_cls_to_wrap")),
     _gone("per_gpu_train_batch_size", None, "set `max_per_device_train_batch_size` in `batchsize_conf`"),
     _gone("per_gpu_eval_batch_size", None, "set `per_device_eval_batch_size` in `batchsize_conf`"),
-    _gone("save_safetensors", True, "checkpoints are always safetensors"),  # noqa: FBT003 - the old default
-    _gone("jit_mode_eval", False, "transformers no longer traces models"),  # noqa: FBT003
-    _gone("past_index", -1, "transformers no longer reads past states"),
+    _gone("save_safetensors", True, "remove it: checkpoints are always safetensors"),  # noqa: FBT003 - the old default
+    _gone("jit_mode_eval", False, "remove it: transformers no longer traces models"),  # noqa: FBT003
+    _gone("past_index", -1, "remove it: transformers no longer reads past states"),
     _gone("tpu_metrics_debug", False, "write `debug: tpu_metrics_debug`"),  # noqa: FBT003
     _gone("tp_size", 0, "set `run_conf.model_args.tp_size`"),
-    _gone("use_ipex", False, "PyTorch holds these optimizations itself today"),  # noqa: FBT003
+    _gone("use_ipex", False, "remove it: PyTorch holds these optimizations itself today"),  # noqa: FBT003
     _no_effect("overwrite_output_dir", "`run_conf.resume_from_checkpoint` decides how a run starts"),
     _no_effect("include_tokens_per_second", "metrics.jsonl always holds tokens a second"),
     _no_effect("use_mps_device", "an Apple GPU is found by itself"),
@@ -89,12 +86,12 @@ MIGRATIONS = (
     _no_effect("use_legacy_prediction_loop", "the old loop no longer exists"),
     _no_effect("mp_parameters", "the trainer never read it"),
     _no_effect("ray_scope", "it belonged to hyperparameter search"),
-    _gone("reference_free", False, "TRL no longer trains without a reference"),  # noqa: FBT003
-    _gone("generate_during_eval", False, "TRL no longer generates while it evaluates"),  # noqa: FBT003
+    _gone("reference_free", False, "remove it: TRL no longer trains without a reference"),  # noqa: FBT003
+    _gone("generate_during_eval", False, "remove it: TRL no longer generates while it evaluates"),  # noqa: FBT003
     _gone("max_completion_length", None, "set `max_length`"),
     _gone("max_target_length", None, "set `max_length`"),
-    _gone("model_adapter_name", None, "TRL names the adapters itself"),
-    _gone("ref_adapter_name", None, "TRL names the adapters itself"),
+    _gone("model_adapter_name", None, "remove it: TRL names the adapters itself"),
+    _gone("ref_adapter_name", None, "remove it: TRL names the adapters itself"),
     _gone("tools", None, "write a `tools` column in the data"),
     _no_effect("force_use_ref_model", "silogen gives no reference of its own"),
     _no_effect("label_pad_token_id", "padding is always -100"),
@@ -119,7 +116,8 @@ def migrate(layer: Layer, target: Target) -> tuple[Layer, list[Diagnostic]]:
         known = target.classes["DPOConfig" if data.get("method") == "dpo" else "SFTConfig"]
         for migration in old:
             finding = _apply(migration, layer, keep=migration.old in known)
-            found += [finding] if finding and migration.old not in known else []
+            is_news = migration.old not in known or (finding and finding.code == "SG404")
+            found += [finding] if finding and is_news else []
     _write_tags(layer)
     return layer, found
 
@@ -137,9 +135,9 @@ def _apply(migration: Migration, layer: Layer, *, keep: bool) -> Diagnostic | No
         return None
     del args[migration.old]
     if new is None:
-        return Diagnostic("SG403", f"`{migration.old}` no longer exists", span, migration.reason)
+        return Diagnostic("SG403", f"`{migration.old}` no longer exists", span, migration.gone)
     if not new:
-        return Diagnostic("SG402", f"`{migration.old}` has no effect today", span, migration.reason)
+        return Diagnostic("SG402", f"`{migration.old}` has no effect today", span, migration.idle)
     ((key, value),) = new.items()
     if _is_set(args, key, value):
         return _both(migration.old, key, span, key_span(layer, ("training_args", key)))

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from silogen_compiler.adapter_rules import Findings, block_sizes, module_names, valid_patterns
-from silogen_compiler.diagnostics import Diagnostic
+from silogen_compiler.adapter_rules import block_sizes, module_names, valid_patterns
+from silogen_compiler.diagnostics import Diagnostic, Findings
 from silogen_compiler.model_files import ModelFiles, read_model, vocabulary_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from silogen_compiler.resolve import Values
+    from silogen_compiler.values import Values
 
 ARGS = "run_conf.model_args"
 
@@ -133,7 +133,8 @@ def vocabulary(values: Values, model: ModelFiles) -> Findings:
     message = f"the tokenizer has ids up to {size - 1}, and the model has embeddings for {rows} tokens"
     span = values.span("run_conf.tokenizer" if values["run_conf.tokenizer"] else "run_conf.model")
     if values.bit_widths():
-        yield Diagnostic("SG328", f"{message}, which can't grow in a quantized model", span)
+        label = "remove `quant_conf`, or take a smaller tokenizer"
+        yield Diagnostic("SG328", f"{message}, which can't grow in a quantized model", span, label)
     else:
         yield Diagnostic("SG327", message, span, "they will grow, and a new base model be saved")
 

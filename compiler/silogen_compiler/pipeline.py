@@ -11,9 +11,10 @@ from silogen_compiler.load import Layer, Path, load_text, read_source
 from silogen_compiler.lower import API_VERSION, lower
 from silogen_compiler.migrate import migrate
 from silogen_compiler.model_rules import check_model
-from silogen_compiler.resolve import Origin, Values, resolve
+from silogen_compiler.resolve import resolve
 from silogen_compiler.rules import check_rules
 from silogen_compiler.targets import DEFAULT_TARGET, Target, load_target
+from silogen_compiler.values import Origin, Values
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,7 +44,14 @@ def compile_file(
         text = read_source(name)
     except Refused as refused:
         return Compiled(None, {}, list(refused.diagnostics), {})
+    name = printable(name)
     return compile_text(name, text, environment=environment, world_size=world_size, target=target)
+
+
+def printable(name: str) -> str:
+    """Return a file's name as findings and origins can hold it: on one line, in UTF-8."""
+    whole = "".join(char if char.isprintable() else "?" for char in name)
+    return whole.encode("utf-8", "replace").decode("utf-8")
 
 
 def compile_text(

@@ -1,160 +1,14 @@
-"""Stage 5: every default filled in, every derived number worked out, each value with its origin."""
+"""Stage 5: every derived number worked out, each with its arithmetic as origin."""
 
 from __future__ import annotations
 
 from math import isqrt, sqrt
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-from silogen_compiler.load import Layer, Path, find_mark, value_span
-from silogen_compiler.schema import Schema, bundle, deref, narrow
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from silogen_compiler.diagnostics import Span
-
-
-class Origin(NamedTuple):
-    """Where a resolved value comes from; `text` is what people read.
-
-    It is a place in a file, `default`, an environment variable, or the arithmetic of the `rule`.
-    """
-
-    text: str
-    rule: str = ""
-
-
-DEFAULT = Origin("default")
+    from silogen_compiler.values import Values
 
 DATA_TYPES = {"sft": "ChatConversation", "dpo": "DirectPreference"}
-
-# Keys whose default an environment variable replaces, as in the original engine.
-ENVIRONMENT: dict[Path, str] = {
-    ("training_args", "output_dir"): "CHECKPOINTS_PATH",
-    ("training_args", "logging_dir"): "LOGS_PATH",
-}
-
-
-class Values:
-    """A config with all its defaults, and the origin of every value.
-
-    Plain data inside: `data` as in the config, `origins` by path. A list of scalars has one origin.
-    """
-
-    def __init__(
-        self,
-        layer: Layer,
-        world_size: int,
-        environment: Mapping[str, str],
-        wrong: frozenset[Path] = frozenset(),
-        *,
-        has_gaps: bool = False,
-    ) -> None:
-        """Fill in the defaults.
-
-        What stands at the paths `wrong` is left out, and no default takes its place. `has_gaps` tells that
-        values are wrong or missing, so that a key may be absent.
-        """
-        self.layer = layer
-        self.wrong = wrong
-        self.has_gaps = has_gaps
-        self.world_size = world_size
-        self.rule = ""
-        self.environment = environment
-        self.origins: dict[Path, Origin] = {}
-        self.data: dict[str, Any] = self._fill(bundle(), layer.data, ())
-
-    def __getitem__(self, key: str) -> Any:
-        """Return the value at a dotted key."""
-        value: Any = self.data
-        for part in key.split("."):
-            value = value[part]
-        return value
-
-    def set(self, key: str, value: Any, text: str) -> None:
-        """Replace the value at a dotted key by what the current rule works out, as `text` shows."""
-        *sections, name = key.split(".")
-        section = self.data
-        for part in sections:
-            section = section[part]
-        section[name] = value
-        self.origins[tuple(key.split("."))] = Origin(text, self.rule)
-
-    def bit_widths(self) -> list[int]:
-        """Return the widths that `quant_conf` asks for: [], [4], [8], or both by mistake."""
-        quantization = self["quant_conf"]
-        return [width for width in (4, 8) if quantization.get(f"load_in_{width}bit")]
-
-    def span(self, key: str) -> Span | None:
-        """Return where a value, or else its section, is written."""
-        return value_span(self.layer, tuple(key.split(".")))
-
-    def is_written(self, key: str) -> bool:
-        """Tell whether a person wrote the key, whatever its value."""
-        return tuple(key.split(".")) in self.layer.marks
-
-    def origin(self, key: str) -> Origin:
-        """Return the origin of a value, for a mapping that of its first value."""
-        path = tuple(key.split("."))
-        below = (origin for at, origin in self.origins.items() if at[: len(path)] == path)
-        return self.origins.get(path) or next(below, DEFAULT)
-
-    def shown(self, key: str) -> str:
-        """Return a value with its place, for the arithmetic behind another value."""
-        origin, value = self.origin(key), self[key]
-        text = str(value).lower() if isinstance(value, bool) else value
-        return f"{text} ({'default' if origin is DEFAULT else origin.text})"
-
-    def _fill(self, node: Schema, value: Any, path: Path) -> Any:
-        node = narrow(node, value)
-        if isinstance(value, list) and isinstance(deref(node.get("items", {})).get("properties"), dict):
-            return [self._fill(node["items"], item, (*path, index)) for index, item in enumerate(value)]
-        if not isinstance(value, dict) or "properties" not in node:
-            return self._leaf(node, value, path)
-        live = [(key, spec) for key, spec in _live(node, value) if (*path, key) not in self.wrong]
-        return {key: self._property(spec, key, value, path) for key, spec in live}
-
-    def _property(self, spec: Schema, key: str, value: dict[str, Any], path: Path) -> Any:
-        here = (*path, key)
-        if key in value:
-            return self._fill(spec, value[key], here)
-        variable = ENVIRONMENT.get(here, "")
-        if variable in self.environment:
-            self.origins[here] = Origin(f"environment {variable}")
-            return self.environment[variable]
-        return self._default(spec, spec["default"], here)
-
-    def _default(self, spec: Schema, value: Any, path: Path) -> Any:
-        """Return a default, itself filled with the defaults of what it leaves out."""
-        node = narrow(spec, value)
-        if isinstance(value, dict) and "properties" in node:
-            return {
-                key: self._default(below, value.get(key, below.get("default")), (*path, key))
-                for key, below in _live(node, value)
-            }
-        self.origins[path] = DEFAULT
-        return value
-
-    def _leaf(self, node: Schema, value: Any, path: Path) -> Any:
-        """Take a value as it is written; of a mapping with free keys, each value has an origin of its own."""
-        if isinstance(value, dict) and value:
-            return {key: self._leaf({}, item, (*path, key)) for key, item in value.items()}
-        self.origins[path] = self._written(path)
-        return int(value) if node.get("type") == "integer" and isinstance(value, float) else value
-
-    def _written(self, path: Path) -> Origin:
-        mark = find_mark(self.layer.marks, path)
-        return Origin(str(mark.value)) if mark else DEFAULT
-
-
-def _live(node: Schema, value: dict[str, Any]) -> list[tuple[str, Schema]]:
-    """Return the properties that have a value: written, or with a default and not of an older version."""
-    properties = node["properties"].items()
-    return [(key, spec) for key, spec in properties if key in value or _has_default(spec)]
-
-
-def _has_default(spec: Schema) -> bool:
-    return "default" in spec and not spec.get("deprecated")
 
 
 def resolve(values: Values) -> None:
@@ -170,25 +24,38 @@ def largest_divisor(number: int, limit: int) -> int:
     return max(d for pair in ((d, number // d) for d in small) for d in pair if d <= limit)
 
 
+def split_batch(values: Values) -> tuple[int, int]:
+    """Return the batch size of a device, the largest that divides the total, and the accumulation steps."""
+    share = values["batchsize_conf.total_train_batch_size"] // values.world_size
+    size = largest_divisor(share, values["batchsize_conf.max_per_device_train_batch_size"])
+    return size, share // size
+
+
 def batch_sizes(values: Values) -> None:
     """Split the total batch: per device the largest size that divides it, accumulation for the rest."""
-    total, processes = values["batchsize_conf.total_train_batch_size"], values.world_size
-    limit = values["batchsize_conf.max_per_device_train_batch_size"]
-    share = total // processes
-    size = largest_divisor(share, limit)
+    processes = values.world_size
+    size, steps = split_batch(values)
     noun = "process" if processes == 1 else "processes"
     whole = f"{values.shown('batchsize_conf.total_train_batch_size')} / {processes} {noun}"
     at_most = f"largest divisor up to {values.shown('batchsize_conf.max_per_device_train_batch_size')}"
     per_device, per_device_eval = "per_device_train_batch_size", "per_device_eval_batch_size"
-    values.set(f"training_args.{per_device}", size, f"{whole} = {share}, {at_most}")
-    values.set("training_args.gradient_accumulation_steps", share // size, f"{whole} / {size} a device")
+    values.set(f"training_args.{per_device}", size, f"{whole} = {size * steps}, {at_most}")
+    values.set("training_args.gradient_accumulation_steps", steps, f"{whole} / {size} a device")
     eval_size = values[f"batchsize_conf.{per_device_eval}"]
     text = per_device if eval_size is None else values.origin(f"batchsize_conf.{per_device_eval}").text
     values.set(f"training_args.{per_device_eval}", eval_size or size, text)
 
 
+def scaled_learning_rate(values: Values) -> float:
+    """Return the learning rate with `overrides`: lr_multiplier, then a factor from the total batch size."""
+    total = values["batchsize_conf.total_train_batch_size"]
+    factor = {"none": 1, "sqrt": sqrt(total), "linear": total}[values["overrides.lr_batch_size_scaling"]]
+    rate: float = float(values["training_args.learning_rate"]) * values["overrides.lr_multiplier"] * factor
+    return rate
+
+
 def learning_rate(values: Values) -> None:
-    """Apply `overrides` to the learning rate: lr_multiplier, then a factor from the total batch size."""
+    """Apply `overrides` to the learning rate."""
     multiplier = values["overrides.lr_multiplier"]
     scaling = values["overrides.lr_batch_size_scaling"]
     total = values["batchsize_conf.total_train_batch_size"]
@@ -199,10 +66,8 @@ def learning_rate(values: Values) -> None:
         )
     if not factors:
         return
-    factor = {"none": 1, "sqrt": sqrt(total), "linear": total}[scaling]
     text = " ".join([values.shown("training_args.learning_rate"), *factors])
-    rate = values["training_args.learning_rate"] * multiplier * factor
-    values.set("training_args.learning_rate", rate, text)
+    values.set("training_args.learning_rate", scaled_learning_rate(values), text)
 
 
 def data_types(values: Values) -> None:
@@ -259,6 +124,13 @@ def checkpointing(values: Values) -> None:
         values.set(target, value, values.origin(source).text)
 
 
+def torch_compile(values: Values) -> None:
+    """Turn compilation on where a backend or a mode is set, as TrainingArguments does."""
+    for key in ("torch_compile_backend", "torch_compile_mode"):
+        if values[f"training_args.{key}"] is not None and not values["training_args.torch_compile"]:
+            values.set("training_args.torch_compile", value=True, text=f"{key} is set")
+
+
 def full_determinism(values: Values) -> None:
     if values["run_conf.determinism"] == "full":
         text = f"determinism: {values.shown('run_conf.determinism')}"
@@ -291,15 +163,22 @@ def quant_storage(values: Values) -> None:
         values.set("quant_conf.bnb_4bit_quant_storage", kind, "FSDP with 4-bit weights")
 
 
+def deepspeed_sizes(values: Values) -> dict[str, int]:
+    """Return what a DeepSpeed config says about batch sizes, in its own words."""
+    size, steps = split_batch(values)
+    return {
+        "train_micro_batch_size_per_gpu": size,
+        "train_batch_size": values["batchsize_conf.total_train_batch_size"],
+        "gradient_accumulation_steps": steps,
+    }
+
+
 def deepspeed_batches(values: Values) -> None:
     """Write the batch sizes into an inline DeepSpeed config."""
     config = values["training_args.deepspeed"]
     if isinstance(config, dict):
-        sizes = {
-            "train_micro_batch_size_per_gpu": values["training_args.per_device_train_batch_size"],
-            "train_batch_size": values["batchsize_conf.total_train_batch_size"],
-        }
-        values.set("training_args.deepspeed", {**config, **sizes}, "batch sizes of batchsize_conf")
+        merged = {**config, **deepspeed_sizes(values)}
+        values.set("training_args.deepspeed", merged, "batch sizes of batchsize_conf")
 
 
 DERIVATIONS = (
@@ -311,6 +190,7 @@ DERIVATIONS = (
     device_map,
     safetensors,
     checkpointing,
+    torch_compile,
     full_determinism,
     report_to,
     quant_storage,

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from math import isfinite
+from typing import TYPE_CHECKING
 
-from silogen_compiler.diagnostics import Diagnostic
-from silogen_compiler.resolve import DATA_TYPES, Values, largest_divisor
+from silogen_compiler.diagnostics import Diagnostic, Findings
+from silogen_compiler.resolve import DATA_TYPES, largest_divisor, scaled_learning_rate
+from silogen_compiler.training_rules import TRAINING_RULES
 
-Findings = Iterator[Diagnostic]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from silogen_compiler.values import Values
 
 SECRETS = {
     "run_conf.model_args.token": "HF_TOKEN",
@@ -25,11 +30,6 @@ def check_rules(values: Values) -> list[Diagnostic]:
             if not values.has_gaps:
                 raise
     return found
-
-
-def _also(values: Values, key: str) -> tuple[str, ...]:
-    """Return a note that names the place of the other key of a conflict."""
-    return (f"`{key.rpartition('.')[2]}` is {values.shown(key)}",)
 
 
 def is_secret(text: str | None) -> bool:
@@ -74,18 +74,20 @@ def one_half_precision(values: Values) -> Findings:
         if values[bf16] and values[fp16]:
             message = f"`bf16{suffix}` and `fp16{suffix}` are both true"
             label = "keep bf16 on GPUs from Ampere on"
-            yield Diagnostic("SG303", message, values.span(fp16), label, notes=_also(values, bf16))
+            yield Diagnostic("SG303", message, values.span(fp16), label, notes=values.also(bf16))
 
 
 def one_bit_width(values: Values) -> Findings:
     if len(values.bit_widths()) > 1:
-        note = _also(values, "quant_conf.load_in_4bit")
+        note = values.also("quant_conf.load_in_4bit")
         message = "`load_in_4bit` and `load_in_8bit` are both true"
         yield Diagnostic("SG304", message, values.span("quant_conf.load_in_8bit"), "keep one", notes=note)
 
 
 def some_bit_width(values: Values) -> Findings:
-    if values["quant_conf.quantization_type"] == "bits-and-bytes" and not values.bit_widths():
+    if values["quant_conf.quantization_type"] != "bits-and-bytes":
+        return
+    if not values["quant_conf.load_in_4bit"] and not values["quant_conf.load_in_8bit"]:
         message = "nothing is quantized: neither `load_in_4bit` nor `load_in_8bit` is true"
         label = "set one, or remove `quant_conf`"
         yield Diagnostic("SG305", message, values.span("quant_conf.quantization_type"), label)
@@ -95,7 +97,7 @@ def quantized_needs_adapter(values: Values) -> Findings:
     if values.bit_widths() and values["peft_conf.peft_type"] == "NO_PEFT":
         message = "quantized weights cannot be trained themselves"
         label = "choose an adapter, such as LORA"
-        note = _also(values, "quant_conf.quantization_type")
+        note = values.also("quant_conf.quantization_type")
         yield Diagnostic("SG306", message, values.span("peft_conf.peft_type"), label, notes=note)
 
 
@@ -106,7 +108,7 @@ def evaluation_needs_data(values: Values) -> Findings:
         key = "eval_strategy" if strategy != "no" else "eval_on_start"
         message = f"`{key}` asks for evaluation, but there are no validation data"
         label = "set `data_conf.validation_data.type: AUTO_SPLIT`, or evaluate never"
-        note = _also(values, "data_conf.validation_data.type")
+        note = values.also("data_conf.validation_data.type")
         yield Diagnostic("SG307", message, values.span(f"training_args.{key}"), label, notes=note)
 
 
@@ -130,14 +132,14 @@ def best_model_needs_saves(values: Values) -> Findings:
     if evaluate != save or save == "no":
         message = "`load_best_model_at_end` needs `eval_strategy` and `save_strategy` to be equal"
         label = f"they are {evaluate} and {save}"
-        yield Diagnostic("SG309", message, span, label, notes=_also(values, "training_args.save_strategy"))
+        yield Diagnostic("SG309", message, span, label, notes=values.also("training_args.save_strategy"))
         return
     steps = values["training_args.eval_steps"] or values["training_args.logging_steps"]
     saves = values["training_args.save_steps"]
     if save == "steps" and (steps < 1) == (saves < 1) and not _is_multiple(saves, steps):
         message = "`load_best_model_at_end` needs `save_steps` to be a multiple of `eval_steps`"
         label = f"{saves} is not a multiple of {steps}"
-        yield Diagnostic("SG309", message, span, label, notes=_also(values, "training_args.save_steps"))
+        yield Diagnostic("SG309", message, span, label, notes=values.also("training_args.save_steps"))
 
 
 def _is_multiple(number: float, unit: float) -> bool:
@@ -165,7 +167,7 @@ def one_dtype(values: Values) -> Findings:
     new, old = values["run_conf.model_args.dtype"], values["run_conf.model_args.torch_dtype"]
     if new is not None and values.is_written("run_conf.model_args.torch_dtype") and new != old:
         message = f"`dtype` is {new}, but its older name `torch_dtype` is {old}"
-        note = _also(values, "run_conf.model_args.dtype")
+        note = values.also("run_conf.model_args.dtype")
         yield Diagnostic(
             "SG312", message, values.span("run_conf.model_args.torch_dtype"), "remove it", notes=note
         )
@@ -221,7 +223,7 @@ def steps_or_epochs(values: Values) -> Findings:
     both = all(values.is_written(f"training_args.{key}") for key in ("max_steps", "num_train_epochs"))
     if both and values["training_args.max_steps"] > 0:
         message = "`num_train_epochs` has no effect beside `max_steps`"
-        note = _also(values, "training_args.max_steps")
+        note = values.also("training_args.max_steps")
         yield Diagnostic(
             "SG317", message, values.span("training_args.num_train_epochs"), "remove one of them", notes=note
         )
@@ -234,6 +236,20 @@ def no_adapter_on_output(values: Values) -> Findings:
         message = "an adapter on `lm_head` would never be trained"
         label = "remove lm_head; `modules_to_save: [lm_head]` trains it as a whole"
         yield Diagnostic("SG503", message, values.span("peft_conf.peft_kwargs.target_modules"), label)
+
+
+def names_differ(values: Values) -> Findings:
+    final, grown = "run_conf.final_checkpoint_name", "sft_args.save_name_if_new_basemodel"
+    if values["method"] == "sft" and values[final] == values[grown]:
+        message = f"the trained model and a grown base model would both be saved as `{values[final]}`"
+        yield Diagnostic("SG318", message, values.span(grown), "write another name", notes=values.also(final))
+
+
+def finite_learning_rate(values: Values) -> Findings:
+    rate = scaled_learning_rate(values)
+    if not isfinite(rate):
+        span = values.span("training_args.learning_rate")
+        yield Diagnostic("SG319", f"the learning rate becomes {rate}", span, "lower it, or `lr_multiplier`")
 
 
 RULES: tuple[Callable[[Values], Findings], ...] = (
@@ -255,4 +271,7 @@ RULES: tuple[Callable[[Values], Findings], ...] = (
     some_weight,
     steps_or_epochs,
     no_adapter_on_output,
+    names_differ,
+    finite_learning_rate,
+    *TRAINING_RULES,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from silogen_compiler.diagnostics import Diagnostic
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from jsonschema_rs import ValidationError
+
+    from silogen_compiler.load import Path
 
 TYPES = {
     "array": "a list",
@@ -37,7 +40,8 @@ def schema_findings(layer: Layer, errors: Iterable[ValidationError]) -> list[Dia
     for error in errors:
         found += _KEYWORDS.get(error.kind.name, _other)(layer, error)
     answered = {d.label for d in found if d.code == "SG201"}
-    return [d for d in dict.fromkeys(found) if d.code != "SG202" or not _misspelled(d, answered)]
+    unique = {(d.code, d.message, d.span): d for d in reversed(found)}.values()
+    return [d for d in reversed(unique) if d.code != "SG202" or not _misspelled(d, answered)]
 
 
 def _misspelled(missing: Diagnostic, labels: set[str]) -> bool:
@@ -57,7 +61,8 @@ def _unknown_keys(layer: Layer, error: ValidationError) -> list[Diagnostic]:
         place = f" in `{section}`" if section else ""
         note = _schema_note(error, hint.key or keys)
         span = key_span(layer, (*path, name))
-        found.append(Diagnostic("SG201", f"unknown key `{name}`{place}", span, hint.label, notes=note))
+        message = f"unknown key `{name}`{place}"
+        found.append(Diagnostic("SG201", message, span, hint.label, notes=note, file=layer.name))
     return found
 
 
@@ -68,7 +73,7 @@ def _missing_key(layer: Layer, error: ValidationError) -> list[Diagnostic]:
     one_of = f": one of {_listed(spec['enum'])}" if "enum" in spec else ""
     written = f"{key}: {{}}" if _has_only_defaults(spec) else key
     place = f"in `{section}`" if section else "at the top level"
-    note = _schema_note(error, dotted((*path, key)))
+    note = _schema_note(error, _explainable((*path, key), layer.data))
     message = f"missing key `{key}` {place}"
     span = key_span(layer, path) if path else None
     return [Diagnostic("SG202", message, span, f"add `{written}`{one_of}", notes=note, file=layer.name)]
@@ -92,21 +97,23 @@ def _wrong_type(layer: Layer, error: ValidationError) -> list[Diagnostic]:
 
 def _retype(value: Any, expected: list[str], node: dict[str, Any]) -> str:
     """Return how to write `value` so that its type is right, or an empty text."""
-    if value is None and "object" in expected and not node.get("required"):
-        return "write {} to take all defaults"
-    if not isinstance(value, str):
-        return (
-            f'write "{json.dumps(value)}"'
-            if "string" in expected and not isinstance(value, (dict, list))
-            else ""
-        )
-    if "boolean" in expected and value.lower() in ("yes", "on", "true", "no", "off", "false"):
-        return f"write {'true' if value.lower() in ('yes', 'on', 'true') else 'false'}"
-    if "null" in expected and value.lower() == "none":
+    if value is None:
+        return "write {} to take all defaults" if "object" in expected and not node.get("required") else ""
+    if isinstance(value, str):
+        return _unquote(value, expected)
+    is_scalar = not isinstance(value, (dict, list))
+    return f'write "{json.dumps(value)}"' if "string" in expected and is_scalar else ""
+
+
+def _unquote(text: str, expected: list[str]) -> str:
+    """Return how to write what a text seems to mean: a boolean, null or a number."""
+    if "boolean" in expected and text.lower() in ("yes", "on", "true", "no", "off", "false"):
+        return f"write {'true' if text.lower() in ('yes', 'on', 'true') else 'false'}"
+    if "null" in expected and text.lower() == "none":
         return "write null"
-    number = value.replace("_", "")
+    number = text.replace("_", "")
     if {"number", "integer"} & set(expected) and _is_number(number, whole="number" not in expected):
-        return f"write {number} without quotes" if number == value else f"write {number}"
+        return f"write {number} without quotes" if number == text else f"write {number}"
     return ""
 
 
@@ -115,7 +122,7 @@ def _is_number(text: str, *, whole: bool) -> bool:
         number = float(text)
     except ValueError:
         return False
-    return number.is_integer() or not whole
+    return isfinite(number) and (number.is_integer() or not whole)
 
 
 def _wrong_value(layer: Layer, error: ValidationError) -> list[Diagnostic]:
@@ -132,6 +139,7 @@ _LIMITS = {
     "maximum": "at most",
     "exclusiveMinimum": "above",
     "exclusiveMaximum": "below",
+    "multipleOf": "a multiple of",
 }
 
 
@@ -152,7 +160,10 @@ def _other(layer: Layer, error: ValidationError) -> list[Diagnostic]:
     allowed = [value for form in forms for value in form.get("enum", [])]
     patterns = [form["pattern"] for form in forms if "pattern" in form]
     helps = [f"Allowed: {_listed(allowed)}."] if allowed else []
-    helps += [f"Text must match {' or '.join(patterns)}."] if patterns else []
+    banned = node.get("not", {}) if error.kind.name == "not" else {}
+    helps += [f"Anything but {json.dumps(banned['const'])}."] if "const" in banned else []
+    helps += [f"Text must not match {banned['pattern']}."] if "pattern" in banned else []
+    helps += [f"Text must match {' or '.join(patterns)}."] if patterns and not banned else []
     message = f"`{_name(error)}` cannot be {_shown(error)}"
     label = suggest_value(error.instance, allowed)
     return [_at_value(layer, error, "SG207", message)._replace(label=label, help=" ".join(helps))]
@@ -172,8 +183,19 @@ _KEYWORDS: dict[str, Callable[[Layer, ValidationError], list[Diagnostic]]] = {
 
 def _at_value(layer: Layer, error: ValidationError, code: str, message: str) -> Diagnostic:
     path = tuple(error.instance_path)
-    note = _schema_note(error, dotted([key for key in path if isinstance(key, str)]))
+    note = _schema_note(error, _explainable(path, layer.data))
     return Diagnostic(code, message, value_span(layer, path), notes=note, file=layer.name)
+
+
+def _explainable(path: Path, data: Any) -> str:
+    """Return the dotted key, down to the last part that the schema names: what `silogen explain` takes."""
+    keys = []
+    for at, key in enumerate(path):
+        if isinstance(key, str):
+            if key not in find(path[:at], data).get("properties", {}):
+                break
+            keys.append(key)
+    return ".".join(keys)
 
 
 def _schema_note(error: ValidationError, key: str) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from silogen_compiler.landings import ARGS
-from silogen_compiler.resolve import Origin
+from silogen_compiler.values import Origin
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +29,7 @@ def older_names(lowered: Lowered) -> None:
     for key, convert in OLDER.items():
         older = convert(args[key]) if key in args and key not in surface else None
         if older is not None and older.keys() <= surface.keys():
-            origin = lowered.origins.pop((*ARGS, key))
+            origin, _ = lowered.take((*ARGS, key))
             del args[key]
             for name, value in older.items():
                 lowered.put((*ARGS, name), value, origin)
@@ -39,9 +39,11 @@ def warmup(lowered: Lowered) -> None:
     """Until transformers 4, a share of all steps had an argument of its own, and steps were whole numbers."""
     if "warmup_ratio" not in _surface(lowered):
         return
-    steps, origin = lowered.kwargs(ARGS)["warmup_steps"], lowered.origins[*ARGS, "warmup_steps"]
+    args, origin = lowered.kwargs(ARGS), lowered.origins[*ARGS, "warmup_steps"]
+    steps = args["warmup_steps"]
     is_share = 0 < steps < 1
-    lowered.put((*ARGS, "warmup_ratio"), steps if is_share else 0.0, origin)
+    if is_share or "warmup_ratio" not in args:  # a ratio of 1 can be written in no other way
+        lowered.put((*ARGS, "warmup_ratio"), steps if is_share else 0.0, origin)
     lowered.put((*ARGS, "warmup_steps"), 0 if is_share else int(steps), origin)
 
 

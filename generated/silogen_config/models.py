@@ -127,7 +127,8 @@ class SilogenTrainingArguments(BaseModel):
     output_dir: Annotated[
         str | None,
         Field(
-            description="Folder for checkpoints and the finished model, relative to the working directory. Where it is not written, the environment variable CHECKPOINTS_PATH comes before the default."
+            description="Folder for checkpoints and the finished model, relative to the working directory. Where it is not written, the environment variable CHECKPOINTS_PATH comes before the default.",
+            min_length=1,
         ),
     ] = "./checkpoints"
     num_train_epochs: Annotated[
@@ -1067,7 +1068,7 @@ class SilogenTrainingArguments(BaseModel):
         bool,
         Field(
             deprecated=True,
-            description="Logged the speed in tokens per second. Write `include_num_input_tokens_seen`, which counts the tokens.",
+            description="Logged the speed in tokens per second. It has no effect today: silogen's metrics.jsonl always holds it.",
         ),
     ] = False
     use_ipex: Annotated[
@@ -1401,6 +1402,22 @@ class ModelArguments(BaseModel):
             description="Replaces layers by kernels from the hub where the model supports it."
         ),
     ] = False
+    ignore_mismatched_sizes: Annotated[
+        bool | None,
+        Field(description="Loads weights whose shape does not fit as new random ones."),
+    ] = None
+    disable_mmap: Annotated[
+        bool | None,
+        Field(
+            description="Reads weight files as a whole in place of mapping them into memory, for slow network drives."
+        ),
+    ] = None
+    weights_only: Annotated[
+        Literal[True] | None,
+        Field(
+            description="Loads nothing but weights from a file, which silogen always does; false is refused."
+        ),
+    ] = None
 
 
 class SFTArguments(BaseModel):
@@ -1428,7 +1445,7 @@ class SFTArguments(BaseModel):
         str,
         Field(
             description="Folder name, under `output_dir`, for the base model when a chat template made its vocabulary grow.",
-            min_length=1,
+            pattern="^[^/\\\\]+$",
         ),
     ] = "checkpoint-new-basemodel"
     train_on_completions_only: Annotated[
@@ -1553,7 +1570,7 @@ class BnBQuantizationConfig(BaseModel):
         ),
     ] = False
     bnb_4bit_quant_storage: Annotated[
-        Literal["uint8", "bfloat16", "float16", "float32"] | None,
+        Literal["uint8", "int8", "bfloat16", "float16", "float32", "float64"] | None,
         Field(
             description="Number type that holds the packed 4-bit weights; null means uint8. FSDP needs the compute type here."
         ),
@@ -1636,7 +1653,8 @@ class DPOTrainingArguments(BaseModel):
     output_dir: Annotated[
         str | None,
         Field(
-            description="Folder for checkpoints and the finished model, relative to the working directory. Where it is not written, the environment variable CHECKPOINTS_PATH comes before the default."
+            description="Folder for checkpoints and the finished model, relative to the working directory. Where it is not written, the environment variable CHECKPOINTS_PATH comes before the default.",
+            min_length=1,
         ),
     ] = "./checkpoints"
     num_train_epochs: Annotated[
@@ -2576,7 +2594,7 @@ class DPOTrainingArguments(BaseModel):
         bool,
         Field(
             deprecated=True,
-            description="Logged the speed in tokens per second. Write `include_num_input_tokens_seen`, which counts the tokens.",
+            description="Logged the speed in tokens per second. It has no effect today: silogen's metrics.jsonl always holds it.",
         ),
     ] = False
     use_ipex: Annotated[
@@ -6914,8 +6932,10 @@ class Launch(BaseModel):
         int, Field(description="Number of processes, one a device.", ge=1)
     ]
     strategy: Annotated[
-        Literal["single", "ddp"],
-        Field(description="`single` is one process, `ddp` is data parallel."),
+        Literal["single", "ddp", "fsdp", "deepspeed"],
+        Field(
+            description="`single` is one process, `ddp` is data parallel, `fsdp` and `deepspeed` shard the model."
+        ),
     ]
 
 
@@ -7038,9 +7058,13 @@ class Trainer(BaseModel):
         extra="forbid",
     )
     class_: Annotated[
-        str, Field(alias="class", description="Name of the trainer class.")
+        Literal["SFTTrainer", "DPOTrainer"],
+        Field(alias="class", description="Name of the trainer class."),
     ]
-    args_class: Annotated[str, Field(description="Name of the class of its arguments.")]
+    args_class: Annotated[
+        Literal["SFTConfig", "DPOConfig"],
+        Field(description="Name of the class of its arguments."),
+    ]
     args: Annotated[
         dict[str, Any], Field(description="Keyword arguments of that class.")
     ]
@@ -8514,7 +8538,7 @@ class RunConfig(BaseModel):
         str,
         Field(
             description="Folder name, under `output_dir`, of the trained model.",
-            min_length=1,
+            pattern="^[^/\\\\]+$",
         ),
     ] = "checkpoint-final"
     determinism: Annotated[

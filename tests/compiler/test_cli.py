@@ -6,8 +6,10 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import yaml
 from paths import ROOT
 from silogen_compiler.pipeline import compile_file
 
@@ -164,3 +166,49 @@ def test_explain_what_does_not_exist():
     result = silogen("explain", "training_args.lerning_rate")
     assert result.returncode == 2
     assert "no code and no key" in result.stderr
+
+
+def test_output_follows_a_link_and_keeps_the_mode(tmp_path):
+    real, link = tmp_path / "real.yaml", tmp_path / "link.yaml"
+    real.write_text("earlier")
+    real.chmod(0o600)
+    link.symlink_to(real)
+    assert silogen("compile", VALID, "-o", link).returncode == 0
+    assert link.is_symlink()
+    assert real.read_text().startswith("apiVersion")
+    assert real.stat().st_mode & 0o777 == 0o600
+
+
+def test_output_to_what_is_no_file_goes_through_it():
+    result = silogen("compile", VALID, "-o", "/dev/stdout")
+    assert result.stdout.startswith("apiVersion")
+    assert silogen("compile", VALID, "-o", "-").stdout == result.stdout
+
+
+def test_output_never_replaces_the_config(tmp_path):
+    config = tmp_path / "run.yaml"
+    config.write_text(VALID.read_text())
+    result = silogen("compile", config, "-o", config)
+    assert result.returncode == 2
+    assert config.read_text() == VALID.read_text()
+
+
+def test_a_full_disk_behind_standard_output_is_a_failure():
+    with Path("/dev/full").open("w") as full:
+        command = [
+            sys.executable,
+            "-c",
+            "from silogen_compiler.cli import compile_main; compile_main()",
+            VALID,
+        ]
+        result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert result.returncode == 4
+    assert "Traceback" not in result.stderr
+
+
+def test_a_file_name_that_is_not_printable(tmp_path):
+    config = tmp_path / "a\nb.yaml"
+    config.write_text(VALID.read_text())
+    result = silogen("compile", config)
+    assert result.returncode == 0
+    assert yaml.safe_load(result.stdout)["method"] == "sft"

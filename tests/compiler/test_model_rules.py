@@ -18,7 +18,7 @@ from silogen_compiler.load import load_text
 from silogen_compiler.model_files import Weight, read_model, vocabulary_size
 from silogen_compiler.model_modules import families, guess_family
 from silogen_compiler.model_rules import check_model
-from silogen_compiler.resolve import Values
+from silogen_compiler.values import Values
 
 LLAMA = {
     "model_type": "llama",

@@ -81,6 +81,7 @@ def test_model_arguments_load_a_model(resolved, tmp_path):
         "pretrained_model_name_or_path": str(tmp_path),
         "token": None,
         "trust_remote_code": False,
+        "max_memory": None,  # its keys are text here; the runtime makes numbers of them
     }
     model = transformers.AutoModelForCausalLM.from_pretrained(**kwargs)
     assert model.config.use_cache == kwargs["use_cache"]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from errno import EBADF
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from silogen_compiler.diagnostics import Diagnostic, Refused, Span
 
@@ -72,7 +73,7 @@ def load_text(name: str, text: str) -> Layer:
 def _read(name: str) -> bytes:
     try:
         if name == "-":
-            return sys.stdin.buffer.read(MAX_BYTES + 1)
+            return _standard_input().read(MAX_BYTES + 1)
         with open(name, "rb") as file:  # noqa: PTH123 - pathlib costs start-up time
             return file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
@@ -83,6 +84,12 @@ def _read(name: str) -> bytes:
         raise Refused(
             Diagnostic("SG101", f"cannot read `{name}`: {reason.lower()}", help=help_text, file=name)
         ) from None
+
+
+def _standard_input() -> BinaryIO:
+    if sys.stdin is None:
+        raise OSError(EBADF, "standard input is closed")
+    return sys.stdin.buffer
 
 
 def _decode(name: str, raw: bytes) -> str:

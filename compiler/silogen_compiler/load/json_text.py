@@ -15,7 +15,13 @@ SPACE = re.compile(r"[ \t\n\r]*")
 NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
 WORD = re.compile(r"[A-Za-z]+")
 WORDS = {"null": None, "true": True, "false": False}
-MAX_DIGITS = 4000
+
+# What the parser of strings finds wrong, in words.
+STRING_ERRORS = {
+    "Unterminated string": "a string is not closed",
+    "Invalid control character": "a line break or control character stands in a string",
+    "Invalid \\": "an unknown escape stands in a string",
+}
 
 
 def read(name: str, text: str) -> Tree:
@@ -61,27 +67,26 @@ class _Reader:
         word = WORD.match(self.text, at)
         if word and word[0] in WORDS:
             return WORDS[word[0]], word.end()
-        self.refuse("SG103", "not valid JSON: a value is missing here", at)
+        problem = f"`{word[0]}` is no value" if word else "a value is missing here"
+        self.refuse("SG103", f"not valid JSON: {problem}", at)
         return None
 
     def string(self, at: int) -> tuple[str, int]:
         try:
             text, end = scanstring(self.text, at + 1, True)  # noqa: FBT003 - strict; it takes no keyword
         except json.JSONDecodeError as error:
-            self.refuse("SG103", f"not valid JSON: {error.msg.lower()}", min(error.pos, len(self.text) - 1))
+            known = (text for start, text in STRING_ERRORS.items() if error.msg.startswith(start))
+            problem = next(known, "a string is damaged")
+            self.refuse("SG103", f"not valid JSON: {problem}", min(error.pos, len(self.text) - 1))
         if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
             self.refuse("SG103", "not valid JSON: half a surrogate pair is no character", at)
         return text, end
 
     def number(self, match: re.Match[str]) -> int | float:
         text = match[0]
-        if match[1] or match[2]:
-            if not isfinite(float(text)):
-                self.refuse("SG111", f"`{text}` is not a finite number", match.start())
-            return float(text)
-        if len(text) > MAX_DIGITS:
-            self.refuse("SG111", f"a number of more than {MAX_DIGITS} digits", match.start())
-        return int(text)
+        if not isfinite(float(text)):
+            self.refuse("SG111", f"`{text[:20]}` is not a finite number", match.start())
+        return float(text) if match[1] or match[2] else int(text)
 
     def sequence(self, path: Path, at: int) -> tuple[list[Any], int]:
         items: list[Any] = []

@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib.util
 import re
 from datetime import date, datetime, time
-from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from silogen_compiler.diagnostics import Diagnostic, Refused, Span
@@ -18,6 +17,12 @@ from silogen_compiler.load import MAX_DEPTH, Mark, Path, Tree
 if TYPE_CHECKING:
     from types import ModuleType
 
+# A path, and where its key starts and ends and its line ends; of a table's header the whole line is the key.
+Found = tuple[Path, int, int, int]
+
+LARGEST = float("inf")
+
+TWICE = re.compile(r"Cannot declare \('([^']*)'.*\) twice")
 PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)")
 
 
@@ -25,7 +30,7 @@ def read(name: str, text: str) -> Tree:
     """Parse a TOML document. Raises Refused with the first mistake."""
     source = text.replace("\r\n", "\n")
     parser = _own_parser()
-    found: list[tuple[Path, int, int]] = []
+    found: list[Found] = []
     _record_positions(parser, found)
     try:
         data = parser.loads(source)
@@ -46,8 +51,8 @@ def _own_parser() -> ModuleType:
     return module
 
 
-def _record_positions(parser: ModuleType, found: list[tuple[Path, int, int]]) -> None:
-    """Make the parser append (path, start, end) of each `key = value` line and of each table header."""
+def _record_positions(parser: ModuleType, found: list[Found]) -> None:
+    """Make the parser append what it finds: each `key = value` line and each table header."""
     counts: dict[Path, int] = {}
     rule, table, array = parser.key_value_rule, parser.create_dict_rule, parser.create_list_rule
 
@@ -61,14 +66,14 @@ def _record_positions(parser: ModuleType, found: list[tuple[Path, int, int]]) ->
         return out
 
     def key_value(src: str, pos: int, out: Any, header: Path, parse_float: Any) -> int:
-        _, key = parser.parse_key(src, pos)
+        key_end, key = parser.parse_key(src, pos)
         end: int = rule(src, pos, out, header, parse_float)
-        found.append((place(header) + key, pos, end))
+        found.append((place(header) + key, pos, key_end, end))
         return end
 
     def create_dict(src: str, pos: int, out: Any) -> tuple[int, Path]:
         end, header = table(src, pos, out)
-        found.append((place(header), pos, end))
+        found.append((place(header), pos, end, end))
         return end, header
 
     def create_list(src: str, pos: int, out: Any) -> tuple[int, Path]:
@@ -76,30 +81,36 @@ def _record_positions(parser: ModuleType, found: list[tuple[Path, int, int]]) ->
         counts[header] = counts.get(header, -1) + 1
         for below in [at for at in counts if at[: len(header)] == header and at != header]:
             del counts[below]
-        found.append((place(header), pos, end))
+        found.append((place(header), pos, end, end))
         return end, header
 
     parser.key_value_rule, parser.create_dict_rule = key_value, create_dict  # type: ignore[attr-defined]
     parser.create_list_rule = create_list  # type: ignore[attr-defined]
 
 
-def _marks(name: str, text: str, found: list[tuple[Path, int, int]]) -> dict[Path, Mark]:
-    """Return the marks of what was found, in the order of the text."""
+def _marks(name: str, text: str, found: list[Found]) -> dict[Path, Mark]:
+    """Return the marks of what was found, in the order of the text; a dotted key marks its sections too."""
     marks: dict[Path, Mark] = {}
     row, counted = 1, 0
-    for path, start, end in found:
+    for path, start, key_end, end in found:
         row, counted = row + text.count("\n", counted, start), start
-        line = text[start:end].split("\n", 1)[0].rstrip()
-        column = start - text.rfind("\n", 0, start)
-        whole = Span(name, row, column, column + len(line))
-        key, _, value = line.partition("=")
-        key_span = Span(name, row, column, column + len(key.rstrip()))
-        at = column + len(line) - len(value.lstrip())
-        is_header = line.startswith("[")
-        marks[path] = (
-            Mark(whole, whole) if is_header else Mark(key_span, Span(name, row, at, column + len(line)))
-        )
+        before = text.rfind("\n", 0, start)
+        key = text[start:key_end].split("\n", 1)[0].rstrip()
+        value_start = _value_start(text, key_end, end)
+        value = text[value_start:end].split("\n", 1)[0].rstrip()
+        key_span = Span(name, row, start - before, start - before + len(key))
+        value_span = Span(name, row, value_start - before, value_start - before + len(value))
+        mark = Mark(key_span, value_span if key_end < end else key_span)
+        for length in range(1, len(path)):
+            marks.setdefault(path[:length], mark)
+        marks[path] = mark
     return marks
+
+
+def _value_start(text: str, key_end: int, end: int) -> int:
+    """Return where the value behind a key starts; the key's end where there is none."""
+    rest = text[key_end:end]
+    return key_end + len(rest) - len(rest.lstrip().removeprefix("=").lstrip())
 
 
 def _plain(value: Any, path: Path, marks: dict[Path, Mark], name: str) -> Any:
@@ -110,17 +121,17 @@ def _plain(value: Any, path: Path, marks: dict[Path, Mark], name: str) -> Any:
         return {key: _plain(item, (*path, key), marks, name) for key, item in value.items()}
     if isinstance(value, list):
         return [_plain(item, (*path, index), marks, name) for index, item in enumerate(value)]
-    if isinstance(value, float) and not isfinite(value):
+    if isinstance(value, (int, float)) and not abs(value) < LARGEST:
         mark = marks.get(path)
         raise Refused(
-            Diagnostic("SG111", f"`{value}` is not a finite number", mark and mark.value, file=name)
+            Diagnostic("SG111", f"`{str(value)[:20]}` is not a finite number", mark and mark.value, file=name)
         )
     return value.isoformat() if isinstance(value, (date, datetime, time)) else value
 
 
 def _syntax_error(name: str, text: str, message: str) -> Diagnostic:
     place = PLACE.search(message)
-    problem = PLACE.sub("", message)
+    problem = TWICE.sub(r"`\1` is declared twice", PLACE.sub("", message))
     code = "SG104" if "overwrite" in problem or "twice" in problem else "SG103"
     last = text.count("\n") + 1
     line, column = (int(place[1]), int(place[2])) if place and place[1] else (last, 1)

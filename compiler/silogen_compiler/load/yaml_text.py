@@ -107,7 +107,7 @@ class _Reader:
 
     def scalar(self, event: ScalarEvent) -> Any:
         text: str = event.value
-        if event.tag in (STR_TAG, "!") or not event.implicit[0]:
+        if event.tag in (STR_TAG, "!") or (event.tag is None and not event.implicit[0]):
             return text
         if text in WORDS:
             return WORDS[text]
@@ -223,7 +223,7 @@ class _Reader:
         problem = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
         if mark is None:
             position = getattr(error, "position", 0)
-            return Diagnostic("SG103", f"not valid YAML: {problem} (character {position})", file=self.name)
+            return Diagnostic("SG103", f"not valid YAML: {problem}", self.place(position, position + 1))
         at = min(mark.index, len(self.text.rstrip()))
         place = self.place(at, at + 1)
         if "start any token" in problem and self.text[at : at + 1] == "\t":

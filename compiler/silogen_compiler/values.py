@@ -1,0 +1,170 @@
+"""A config with every default filled in, and the origin of each value: what rules read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from silogen_compiler.load import Layer, Path, find_mark, value_span
+from silogen_compiler.schema import Schema, bundle, deref, narrow
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from silogen_compiler.diagnostics import Span
+
+
+class Origin(NamedTuple):
+    """Where a resolved value comes from; `text` is what people read.
+
+    It is a place in a file, `default`, an environment variable, or the arithmetic of the `rule`.
+    """
+
+    text: str
+    rule: str = ""
+
+
+DEFAULT = Origin("default")
+
+# Keys whose default an environment variable replaces, as in the original engine.
+ENVIRONMENT: dict[Path, str] = {
+    ("training_args", "output_dir"): "CHECKPOINTS_PATH",
+    ("training_args", "logging_dir"): "LOGS_PATH",
+}
+
+
+class Values:
+    """A config with all its defaults, and the origin of every value.
+
+    Plain data inside: `data` as in the config, `origins` by path. A list of scalars has one origin.
+    """
+
+    def __init__(
+        self,
+        layer: Layer,
+        world_size: int,
+        environment: Mapping[str, str],
+        wrong: frozenset[Path] = frozenset(),
+        *,
+        has_gaps: bool = False,
+    ) -> None:
+        """Fill in the defaults.
+
+        What stands at the paths `wrong` is left out, and no default takes its place. `has_gaps` tells that
+        values are wrong or missing, so that a key may be absent.
+        """
+        self.layer = layer
+        self.wrong = wrong
+        self.has_gaps = has_gaps
+        self.world_size = world_size
+        self.rule = ""
+        self.environment = environment
+        self.origins: dict[Path, Origin] = {}
+        self.data: dict[str, Any] = self._fill(bundle(), layer.data, ())
+
+    def __getitem__(self, key: str) -> Any:
+        """Return the value at a dotted key."""
+        value: Any = self.data
+        for part in key.split("."):
+            value = value[part]
+        return value
+
+    def set(self, key: str, value: Any, text: str) -> None:
+        """Replace the value at a dotted key by what the current rule works out, as `text` shows."""
+        *sections, name = key.split(".")
+        section = self.data
+        for part in sections:
+            section = section[part]
+        path = tuple(key.split("."))
+        if isinstance(section.get(name), dict):
+            self.origins = {at: origin for at, origin in self.origins.items() if at[: len(path)] != path}
+        section[name] = value
+        self.origins[path] = Origin(text, self.rule)
+
+    def bit_widths(self) -> list[int]:
+        """Return the widths that `quant_conf` asks for: [], [4], [8], or both by mistake."""
+        quantization = self["quant_conf"]
+        return [width for width in (4, 8) if quantization.get(f"load_in_{width}bit")]
+
+    def span(self, key: str) -> Span | None:
+        """Return where a value, or else its section, is written."""
+        return value_span(self.layer, tuple(key.split(".")))
+
+    def is_written(self, key: str) -> bool:
+        """Tell whether a person wrote the key, whatever its value."""
+        return tuple(key.split(".")) in self.layer.marks
+
+    def also(self, key: str) -> tuple[str, ...]:
+        """Return a note that names the place of the other key of a conflict."""
+        return (f"`{key.rpartition('.')[2]}` is {self.shown(key)}",)
+
+    def origin(self, key: str) -> Origin:
+        """Return the origin of a value, for a mapping that of its first value."""
+        path = tuple(key.split("."))
+        below = (origin for at, origin in self.origins.items() if at[: len(path)] == path)
+        return self.origins.get(path) or next(below, DEFAULT)
+
+    def shown(self, key: str) -> str:
+        """Return a value with its place, for the arithmetic behind another value."""
+        origin, value = self.origin(key), self[key]
+        text = str(value).lower() if isinstance(value, bool) else value
+        return f"{text} ({'default' if origin is DEFAULT else origin.text})"
+
+    def _fill(self, node: Schema, value: Any, path: Path) -> Any:
+        node = narrow(node, value)
+        if isinstance(value, list) and isinstance(deref(node.get("items", {})).get("properties"), dict):
+            return [self._fill(node["items"], item, (*path, index)) for index, item in enumerate(value)]
+        if not isinstance(value, dict) or "properties" not in node:
+            return self._leaf(node, value, path)
+        live = [(key, spec) for key, spec in _live(node, value) if (*path, key) not in self.wrong]
+        return {key: self._property(spec, key, value, path) for key, spec in live}
+
+    def _property(self, spec: Schema, key: str, value: dict[str, Any], path: Path) -> Any:
+        here = (*path, key)
+        if key in value:
+            return self._fill(spec, value[key], here)
+        variable = ENVIRONMENT.get(here, "")
+        if variable in self.environment:
+            self.origins[here] = Origin(f"environment {variable}")
+            return self.environment[variable]
+        return self._default(spec, spec["default"], here)
+
+    def _default(self, spec: Schema, value: Any, path: Path) -> Any:
+        """Return a default, itself filled with the defaults of what it leaves out."""
+        node = narrow(spec, value)
+        if isinstance(value, dict) and "properties" in node:
+            return {
+                key: self._default(below, value.get(key, below.get("default")), (*path, key))
+                for key, below in _live(node, value)
+            }
+        self.origins[path] = DEFAULT
+        return value
+
+    def _leaf(self, node: Schema, value: Any, path: Path) -> Any:
+        """Take a value as it is written; of a mapping with free keys, each value has an origin of its own."""
+        if isinstance(value, dict) and value:
+            free = node.get("additionalProperties", {})
+            return {key: self._leaf(free, item, (*path, key)) for key, item in value.items()}
+        self.origins[path] = self._written(path)
+        return _as_integers(node, value)
+
+    def _written(self, path: Path) -> Origin:
+        mark = find_mark(self.layer.marks, path)
+        return Origin(str(mark.value)) if mark else DEFAULT
+
+
+def _as_integers(node: Schema, value: Any) -> Any:
+    """Return a value with its whole numbers as integers where the schema asks for integers."""
+    if isinstance(value, list):
+        return [_as_integers(node.get("items", {}), item) for item in value]
+    is_whole = isinstance(value, float) and value.is_integer()
+    return int(value) if is_whole and "integer" in node.get("type", "") else value
+
+
+def _live(node: Schema, value: dict[str, Any]) -> list[tuple[str, Schema]]:
+    """Return the properties that have a value: written, or with a default and not of an older version."""
+    properties = node["properties"].items()
+    return [(key, spec) for key, spec in properties if key in value or _has_default(spec)]
+
+
+def _has_default(spec: Schema) -> bool:
+    return "default" in spec and not spec.get("deprecated")
