@@ -12,7 +12,7 @@ import click
 from silogen_compiler.diagnostics import Diagnostic, has_errors
 from silogen_compiler.emit import FORMATS
 from silogen_compiler.pipeline import Compiled, compile_file
-from silogen_compiler.targets import installed_target, target_names
+from silogen_compiler.targets import installed_target, packages_of_targets
 
 EXIT_ERRORS, EXIT_FAILED = 1, 4
 
@@ -66,7 +66,7 @@ world_size_option = click.option(
 
 target_option = click.option(
     "--target",
-    type=click.Choice(target_names()),
+    type=click.Choice(list(packages_of_targets())),
     help="Library versions to compile for; without it those that are installed, or else the newest.",
 )
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jsonschema_rs
 import silogen_config
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 Schema = dict[str, Any]
 
@@ -28,20 +31,42 @@ def bundle() -> Schema:
 
 
 def validator(data: Any) -> jsonschema_rs.Draft202012Validator:
-    """Return the validator for a config: of the adapter types it holds the one that the config uses.
+    """Return the validator for a config: with the method and the adapter type that the config uses.
 
-    All of them together cost more to prepare than the rest of a compile.
+    All methods and adapter types together cost more to prepare than the rest of a compile.
     """
     adapter = data.get("peft_conf")
-    return _validator(str(adapter.get("peft_type")) if isinstance(adapter, dict) else "")
+    kind = str(adapter.get("peft_type")) if isinstance(adapter, dict) else ""
+    return _validator(str(data.get("method")), kind)
 
 
 @cache
-def _validator(adapter: str) -> jsonschema_rs.Draft202012Validator:
-    defs = bundle()["$defs"]
-    branches = [branch for branch in defs["PeftConfig"]["allOf"] if adapter in _tags(branch)]
-    used = {**defs, "PeftConfig": {**defs["PeftConfig"], "allOf": branches or [True]}}
+def _validator(method: str, adapter: str) -> jsonschema_rs.Draft202012Validator:
+    tags = {"ExperimentConfig": method, "PeftConfig": adapter}
+    used: Schema = {}
+    names = list(_refs(bundle()["$ref"]))
+    for name in names:
+        if name not in used:
+            used[name] = _branch(bundle()["$defs"][name], tags.get(name))
+            names += _refs(used[name])
     return jsonschema_rs.Draft202012Validator({**bundle(), "$defs": used})
+
+
+def _branch(node: Schema, tag: str | None) -> Schema:
+    """Return a union with the one branch that its tag chooses; the node itself where `tag` is None."""
+    if tag is None:
+        return node
+    return {**node, "allOf": [branch for branch in node["allOf"] if tag in _tags(branch)] or [True]}
+
+
+def _refs(node: Any) -> Iterator[str]:
+    """Yield the names of the definitions that a schema refers to."""
+    if isinstance(node, str):
+        if node.startswith("#/$defs/"):
+            yield node[len("#/$defs/") :]
+    elif isinstance(node, (dict, list)):
+        for item in node.values() if isinstance(node, dict) else node:
+            yield from _refs(item)
 
 
 def _tags(branch: Schema) -> list[str]:

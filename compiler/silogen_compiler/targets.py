@@ -7,7 +7,7 @@ import sys
 from functools import cache
 from typing import Any, NamedTuple
 
-from silogen_compiler.schema import FOLDER, read_json
+from silogen_compiler.schema import read_json
 
 DEFAULT_TARGET = "hf-2026.11"
 
@@ -25,16 +25,16 @@ class Target(NamedTuple):
     choices: dict[str, dict[str, list[Any]]]
 
 
-def target_names() -> list[str]:
-    """Return the names of all targets, the newest first."""
-    names = sorted(name.removesuffix(".json") for name in os.listdir(f"{FOLDER}/targets"))  # noqa: PTH208
-    return [DEFAULT_TARGET, *(name for name in names if name != DEFAULT_TARGET)]
+@cache
+def packages_of_targets() -> dict[str, dict[str, str]]:
+    """Return the packages of each target with their versions, the newest target first."""
+    packages: dict[str, dict[str, str]] = read_json("targets.json")
+    return {DEFAULT_TARGET: packages[DEFAULT_TARGET], **packages}
 
 
 def installed_target() -> str:
     """Return the target whose versions are all installed, else the newest. Reads names of folders only."""
-    for name in target_names():
-        packages = load_target(name).packages
+    for name, packages in packages_of_targets().items():
         if all(_installed(package) == version for package, version in packages.items()):
             return name
     return DEFAULT_TARGET

@@ -44,7 +44,11 @@ def _targets() -> dict[Path, str]:
         target["choices"] = {name: found for name, found in choices.items() if found}
         for name, arguments in classes.items():
             classes[name] = {key: spec.get("default") for key, spec in arguments.items()}
-    return {CONFIG / "targets" / f"{target['name']}.json": _json(target, indent=None) for target in targets}
+    packages = {target["name"]: target["packages"] for target in targets}
+    return {
+        CONFIG / "targets.json": _json(packages, indent=2),
+        **{CONFIG / "targets" / f"{target['name']}.json": _json(target, indent=None) for target in targets},
+    }
 
 
 def _choices(arguments: dict[str, dict[str, Any]]) -> dict[str, list[Any]]:

@@ -22,11 +22,11 @@ from silogen_compiler.load import load_text
 from silogen_compiler.pipeline import compile_text
 from silogen_compiler.resolve import largest_divisor
 from silogen_compiler.schema import bundle, find, read_json
-from silogen_compiler.targets import DEFAULT_TARGET, load_target, target_names
+from silogen_compiler.targets import DEFAULT_TARGET, load_target, packages_of_targets
 from strategies import accepted_configs, configs
 from test_real_classes import CONVERTED
 
-TARGETS = target_names()
+TARGETS = list(packages_of_targets())
 MISSING = "nothing is here"
 PROCESSES = st.sampled_from([1, 1, 1, 2, 4])
 
