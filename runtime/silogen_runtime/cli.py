@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -12,50 +13,78 @@ from silogen_compiler.diagnostics import Diagnostic, Refused
 from silogen_compiler.emit import digest
 from silogen_compiler.load import Layer, load_text, read_source
 from silogen_compiler.lower import API_VERSION
-from silogen_compiler.pipeline import Compiled, compile_text
+from silogen_compiler.pipeline import Compiled, compile_layer
+from silogen_compiler.targets import installed_target, load_target
+
+from silogen_runtime.environment import check_launcher, is_main_process, world_size
 
 if TYPE_CHECKING:
     from silogen_runtime.train import Outcome
+
+EXIT_STOPPED = 130  # as shells tell that a command was interrupted
+
+# What `pip install silogen` leaves out.
+PACKAGES = ("accelerate", "datasets", "matplotlib", "peft", "rich", "torch", "transformers", "trl")
 
 
 @click.command("train")
 @click.argument("config")
 def train_command(config: str) -> None:
-    """Train CONFIG: a config, which is compiled first, or a resolved config, which is run as it is."""
+    """Train CONFIG: a config, which is compiled first, or a resolved config, which is run as it is.
+
+    - stands for standard input. Ctrl-C stops the run; checkpoints that it saved stay.
+    """
+    refuse_launch()
     compiled = read_config(config)
-    if _is_main_process():
+    if is_main_process():
         report_findings(compiled.diagnostics, compiled.sources)
     if compiled.resolved is None:
         raise SystemExit(EXIT_ERRORS)
     outcome = _train(compiled.resolved)
-    if _is_main_process():
+    if is_main_process():
         click.echo(_closing(outcome), err=True)
+
+
+def refuse_launch() -> None:
+    """End the command where the launcher's variables are wrong, or training is not installed."""
+    findings = [*check_launcher(), *_missing_packages()]
+    if findings:
+        report_findings(findings, {})
+        raise SystemExit(EXIT_FAILED)
 
 
 def read_config(name: str) -> Compiled:
     """Return what the file `name` compiles to for the processes of this launch, or what it holds resolved."""
+    sources = {}
     try:
-        text = read_source(name)
-        layer = load_text(name, text)
+        sources[name] = read_source(name)
+        layer = load_text(name, sources[name])
+        if layer.data.get("apiVersion") == API_VERSION:
+            return Compiled(as_it_is(layer), {}, [], sources)
     except Refused as refused:
-        return Compiled(None, {}, list(refused.diagnostics), {})
-    if layer.data.get("apiVersion") == API_VERSION:
-        return _as_it_is(layer)
-    world_size = int(os.environ.get("WORLD_SIZE", "1"))
-    return compile_text(name, text, world_size=world_size, environment=os.environ)
+        return Compiled(None, {}, list(refused.diagnostics), sources)
+    return compile_layer(layer, load_target(installed_target()), world_size(), os.environ)
 
 
-def _as_it_is(layer: Layer) -> Compiled:
-    """Return a resolved config, refused where it is not what `silogen compile` wrote."""
-    sources = {layer.name: layer.text}
-    written = layer.data.get("digest")
-    if written == digest(layer.data):
-        return Compiled(layer.data, {}, [], sources)
-    mark = layer.marks.get(("digest",))
-    message = "the resolved config is not what its digest says: it was changed after it was compiled"
-    label = "change the config that it came from, and compile again"
-    finding = Diagnostic("SG722", message, mark and mark.value, label, file=layer.name)
-    return Compiled(None, {}, [finding], sources)
+def as_it_is(layer: Layer) -> dict[str, Any]:
+    """Return a resolved config. Refused where it is not what `silogen compile` wrote."""
+    from silogen_runtime.resolved import parse  # noqa: PLC0415 - start-up time
+
+    if layer.data.get("digest") != digest(layer.data):
+        mark = layer.marks.get(("digest",))
+        message = "the resolved config is not what its digest says: it was changed after it was compiled"
+        label = "change the config that it came from, and compile again"
+        raise Refused(Diagnostic("SG722", message, mark and mark.value, label, file=layer.name))
+    parse(layer.data, layer=layer)
+    return layer.data
+
+
+def _missing_packages() -> list[Diagnostic]:
+    missing = [name for name in PACKAGES if find_spec(name) is None]
+    if not missing:
+        return []
+    message = f"training needs packages that are not installed: {', '.join(missing)}"
+    return [Diagnostic("SG704", message, help="pip install 'silogen[train]'")]
 
 
 def _train(resolved: dict[str, Any]) -> Outcome:
@@ -63,25 +92,35 @@ def _train(resolved: dict[str, Any]) -> Outcome:
 
     console = Console(stderr=True)
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns while it is imported
-    with console.status("Loading PyTorch and transformers"):
-        from silogen_runtime.train import train  # noqa: PLC0415
-
     try:
+        with console.status("Loading PyTorch and transformers"):
+            from silogen_runtime.train import train  # noqa: PLC0415
         return train(resolved, console=console)
     except Refused as refused:
-        if _is_main_process():
+        if is_main_process():
             report_findings(list(refused.diagnostics), {})
         raise SystemExit(EXIT_FAILED) from None
-
-
-def _is_main_process() -> bool:
-    return os.environ.get("RANK", "0") == "0"
+    except KeyboardInterrupt:
+        if is_main_process():
+            click.echo(_stopped(resolved), err=True)
+        raise SystemExit(EXIT_STOPPED) from None
 
 
 def _closing(outcome: Outcome) -> str:
     named = (("loss", outcome.losses), ("validation loss", outcome.validation_losses))
     courses = [f"{name} {losses[0]:.4f} → {losses[-1]:.4f}" for name, losses in named if losses]
     return "\n".join([", ".join([f"{outcome.steps} steps", *courses]), f"saved {outcome.final_checkpoint}"])
+
+
+def _stopped(resolved: dict[str, Any]) -> str:
+    """Return how to go on after the run was stopped."""
+    from silogen_runtime.checkpoints import newest_complete  # noqa: PLC0415 - start-up time
+    from silogen_runtime.resolved import parse  # noqa: PLC0415
+
+    checkpoint = newest_complete(parse(resolved)).checkpoint
+    if checkpoint is None:
+        return "stopped; there is no checkpoint to go on from"
+    return f"stopped; to go on from {checkpoint}, write `resume_from_checkpoint: auto` under run_conf"
 
 
 def main() -> NoReturn:

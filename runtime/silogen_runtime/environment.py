@@ -9,13 +9,30 @@ from typing import TYPE_CHECKING, Any
 from silogen_compiler.diagnostics import Diagnostic, Refused
 
 if TYPE_CHECKING:
+    from silogen_compiler.diagnostics import Findings
     from silogen_config import ResolvedConfig, Tracking
 
 REFERENCE = re.compile(r"\$\{env:(\w+)\}")
 
+# What a launcher tells each process, with the least number that each variable can be.
+LAUNCHER = {"WORLD_SIZE": 1, "RANK": 0, "LOCAL_RANK": -1}
+GROUP = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+NUMBER = re.compile(r"-?[0-9]{1,9}")
+
+
+def check_launcher() -> Findings:
+    """Yield what is wrong with the variables of the launcher; the functions below take them as they are."""
+    values = {name: os.environ[name] for name in LAUNCHER if name in os.environ}
+    wrong = [name for name, value in values.items() if not _is_number(value, LAUNCHER[name])]
+    for name in wrong:
+        problem = f"`{name}` is `{values[name]}`, not a whole number from {LAUNCHER[name]} on"
+        yield Diagnostic("SG733", problem, help=f"start with `torchrun`, or `unset {name}`")
+    if not wrong:
+        yield from _check_group(int(values.get("RANK", "0")))
+
 
 def world_size() -> int:
-    """Return the number of processes that the launcher started."""
+    """Return the number of processes that the launcher says it started."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
@@ -33,6 +50,21 @@ def set_environment(config: ResolvedConfig) -> None:
 def fill_references(kwargs: dict[str, Any]) -> dict[str, Any]:
     """Return `kwargs` with the variable's value for each "${env:NAME}". Refused where it is not set."""
     return {key: _fill(key, value) for key, value in kwargs.items()}
+
+
+def _check_group(rank: int) -> Findings:
+    """Yield what is missing for the processes to find each other."""
+    missing = [name for name in GROUP if name not in os.environ] if world_size() > 1 else []
+    if missing:
+        problem = f"`WORLD_SIZE` is {world_size()}, but no launcher set {', '.join(missing)}"
+        yield Diagnostic("SG733", problem, help="start with `torchrun`, or `unset WORLD_SIZE`")
+    if rank >= world_size():
+        problem = f"`RANK` is {rank}, but `WORLD_SIZE` is {world_size()}, and ranks count from 0"
+        yield Diagnostic("SG733", problem, help="start with `torchrun`, or `unset RANK`")
+
+
+def _is_number(text: str, least: int) -> bool:
+    return bool(NUMBER.fullmatch(text)) and int(text) >= least
 
 
 def _fill(key: str, value: object) -> object:

@@ -1,7 +1,8 @@
-"""Failures of the libraries that a person can do something about, as diagnostics."""
+"""Failures of the libraries as diagnostics."""
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -12,17 +13,26 @@ from silogen_compiler.diagnostics import Diagnostic, Refused
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+TRACEBACK = "SILOGEN_TRACEBACK"  # environment variable that lets failures without a remedy pass as they are
+
+TRACKING_HELP = (
+    "write `sqlite:////absolute/path/mlflow.db` or the URL of a server as `mlflow_server_uri`,"
+    " and only a `run_id` that is there"
+)
+
 
 @contextmanager
-def explain_failures() -> Iterator[None]:
-    """Turn a library's exception into Refused where there is a remedy to name; others pass."""
+def explain_failures(stage: str) -> Iterator[None]:
+    """Turn any exception into Refused, with a remedy where there is one to name, else with the stage."""
     try:
         yield
-    except (MemoryError, RuntimeError, OSError, ValueError) as error:
+    except Refused:
+        raise
+    except Exception as error:
         finding = explain(error)
-        if finding is None:
+        if finding is None and os.environ.get(TRACEBACK):
             raise
-        raise Refused(finding) from error
+        raise Refused(finding or _failed(stage, error)) from error
 
 
 def explain(error: Exception) -> Diagnostic | None:
@@ -37,6 +47,8 @@ def explain(error: Exception) -> Diagnostic | None:
         )
     if isinstance(error, NoMatchingPeftModuleError):
         return Diagnostic("SG719", f"the adapter does not fit the model: {first_line}")
+    if type(error).__module__.partition(".")[0] == "mlflow":
+        return Diagnostic("SG731", f"MLflow refuses: {first_line.strip()}", help=TRACKING_HELP)
     if isinstance(error, OSError) and error.errno is not None:  # the system's, a library's own has no number
         return Diagnostic(
             "SG723", f"{(error.strerror or first_line).lower()}: {error.filename or 'unknown file'}"
@@ -49,3 +61,13 @@ def explain(error: Exception) -> Diagnostic | None:
 def is_out_of_memory(error: Exception) -> bool:
     kinds = (torch.OutOfMemoryError, MemoryError)
     return isinstance(error, kinds) or "can't allocate memory" in str(error)
+
+
+def _failed(stage: str, error: Exception) -> Diagnostic:
+    text = str(error).strip().partition("\n")[0]
+    kind = type(error).__name__
+    return Diagnostic(
+        "SG734",
+        f"{stage} failed: {kind}: {text}" if text else f"{stage} failed: {kind}",
+        help=f"set {TRACEBACK}=1 to see where",
+    )

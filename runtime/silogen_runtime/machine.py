@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import re
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from silogen_compiler.diagnostics import Diagnostic
-from silogen_config import Concatenation, PretrainedAdapter
+from silogen_config import CallSpec, Concatenation, PretrainedAdapter
 from transformers.integrations.integration_utils import get_available_reporting_integrations
 
-from silogen_runtime.environment import world_size
+from silogen_runtime.devices import bf16, fp16, placement, tf32
+from silogen_runtime.environment import check_launcher, world_size
+from silogen_runtime.failures import TRACKING_HELP
+from silogen_runtime.outputs import check_outputs
+from silogen_runtime.versions import check_versions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,9 +27,14 @@ if TYPE_CHECKING:
 
     Findings = Iterator[Diagnostic]
 
-AMPERE = (8, 0)  # first compute capability with tf32
-
-ATTENTION_PACKAGES = {"flash_attention_2": "flash_attn", "flash_attention_3": "flash_attn_interface"}
+# Attention that trains on GPUs only, with the package of it; what is None comes with torch or the kernels.
+GPU_ATTENTION = {
+    "flash_attention_2": "flash_attn",
+    "flash_attention_3": "flash_attn_interface",
+    "flash_attention_4": None,
+    "flex_attention": None,
+}
+ATTENTION = ("sdpa", "eager", *GPU_ATTENTION)
 
 OPTIMIZER_PACKAGES = {
     r"adamw_torch_[48]bit": "torchao",
@@ -39,6 +50,8 @@ OPTIMIZER_PACKAGES = {
     r"paged_.*|lion_.*|ademamix.*|rmsprop_bnb.*|adamw_(bnb_)?8bit": "bitsandbytes",
 }
 
+ADAPTER_PACKAGES = {"AdamssConfig": "sklearn"}
+
 INSTALLED_AS = {
     "apollo_torch": "apollo-torch",
     "flash_attn": "flash-attn",
@@ -47,6 +60,27 @@ INSTALLED_AS = {
     "liger_kernel": "liger-kernel",
     "lomo_optim": "lomo-optim",
     "optimi": "torch-optimi",
+    "sklearn": "scikit-learn",
+}
+
+# Files of which a folder that is loaded from holds at least one.
+FILES = {
+    "model": ("config.json",),
+    "tokenizer": ("tokenizer*", "vocab*", "*.model", "*.tiktoken", "tekken.json"),
+    "adapter": ("adapter_config.json",),
+}
+
+MLFLOW_WORDS = {"databricks", "databricks-uc", "uc"}
+
+NO_TASKS = "it must be told the task of each example, and conversations name none"
+
+# Adapters of peft 0.21 that TRL 1.16 can't train, by class, each with its reason.
+UNTRAINABLE = {
+    "AdaptionPromptConfig": "peft passes over the forward in which TRL computes the loss",
+    "CPTConfig": "its loss is computed from logits, which TRL does not build",
+    "MultitaskPromptTuningConfig": NO_TASKS,
+    "PolyConfig": NO_TASKS,
+    "XLoraConfig": "its gate reads hidden states, which TRL does not keep",
 }
 
 
@@ -64,47 +98,44 @@ def method(config: ResolvedConfig) -> Findings:
         )
 
 
-def bf16(config: ResolvedConfig) -> Findings:
-    args = config.trainer.args
-    if not args.get("bf16"):
-        return
-    if not torch.cuda.is_available() and not args.get("use_cpu"):
+def adapter(config: ResolvedConfig) -> Findings:
+    name = adapter_class(config)
+    if name in UNTRAINABLE:
         yield Diagnostic(
-            "SG703",
-            "bf16 is on, but there is no GPU",
-            help="write `use_cpu: true` in training_args to train on the CPU, or `bf16: false`",
-        )
-    elif torch.cuda.is_available() and not torch.cuda.is_bf16_supported(including_emulation=False):
-        yield Diagnostic(
-            "SG703",
-            f"bf16 is on, but {torch.cuda.get_device_name()} can't compute in it",
-            help="write `fp16: true` in place of `bf16: true`",
+            "SG725",
+            f"{name} can be compiled, but not trained: {UNTRAINABLE[name]}",
+            help="choose another peft_type, such as LORA",
         )
 
 
-def tf32(config: ResolvedConfig) -> Findings:
-    if not config.trainer.args.get("tf32"):
-        return
-    if not torch.cuda.is_available() or torch.cuda.get_device_capability() < AMPERE:
-        yield Diagnostic(
-            "SG703",
-            "tf32 is on, but only NVIDIA GPUs from the Ampere generation on have it",
-            help="remove `tf32`",
-        )
+def adapter_class(config: ResolvedConfig) -> str:
+    """Return the name of the class of a new adapter's config, empty where there is no new adapter."""
+    return config.peft.class_ if isinstance(config.peft, CallSpec) else ""
 
 
 def attention(config: ResolvedConfig) -> Findings:
     wanted = config.model.from_pretrained.get("attn_implementation")
-    package = ATTENTION_PACKAGES.get(wanted or "")
-    if not package:
+    if not isinstance(wanted, str):
         return
-    if not torch.cuda.is_available():
+    asked_by = f"attn_implementation `{wanted}`"
+    if "/" in wanted:  # a repository of kernels
+        yield from missing_package("kernels", asked_by)
+    elif wanted not in ATTENTION:
         yield Diagnostic(
-            "SG705",
-            f"attn_implementation `{wanted}` needs a GPU, and there is none",
-            help="write `attn_implementation: sdpa`",
+            "SG705", f"{asked_by} can't be trained with", help=f"write one of {', '.join(ATTENTION)}"
         )
-    yield from missing_package(package, f"attn_implementation `{wanted}`")
+    elif wanted in GPU_ATTENTION and not on_gpu(config):
+        reason = "`use_cpu` is on" if torch.cuda.is_available() else "there is none"
+        yield Diagnostic(
+            "SG705", f"{asked_by} needs a GPU, and {reason}", help="write `attn_implementation: sdpa`"
+        )
+    package = GPU_ATTENTION.get(wanted)
+    if package and find_spec("kernels") is None:  # transformers takes the kernels in place of the package
+        yield from missing_package(package, asked_by)
+
+
+def on_gpu(config: ResolvedConfig) -> bool:
+    return torch.cuda.is_available() and not config.trainer.args.get("use_cpu")
 
 
 def packages(config: ResolvedConfig) -> Findings:
@@ -124,6 +155,8 @@ def needed_packages(config: ResolvedConfig) -> Iterator[tuple[str, str]]:
             yield package, key
     if config.quantization and config.quantization.class_ == "BitsAndBytesConfig":
         yield "bitsandbytes", "quant_conf"
+    if (name := adapter_class(config)) in ADAPTER_PACKAGES:
+        yield ADAPTER_PACKAGES[name], name
     if config.tracking:
         yield "mlflow", "tracking"
 
@@ -166,18 +199,29 @@ def model_folders(config: ResolvedConfig) -> Findings:
         "adapter": config.peft.pretrained if isinstance(config.peft, PretrainedAdapter) else "",
     }
     for what, path in folders.items():
-        if looks_like_path(path) and not Path(path).is_dir():
+        if Path(path).is_dir():
+            yield from missing_files(what, path)
+        elif looks_like_path(path):
             yield Diagnostic("SG706", f"there is no folder `{path}` for the {what}", file=path)
+
+
+def missing_files(what: str, path: str) -> Findings:
+    patterns = FILES[what]
+    if path and not any(chain.from_iterable(Path(path).glob(pattern) for pattern in patterns)):
+        help_text = f"it needs {' or '.join(patterns)}"
+        yield Diagnostic("SG706", f"the folder `{path}` holds no {what}", help=help_text, file=path)
 
 
 def looks_like_path(name: str) -> bool:
     """Tell a folder from the id of a model on the hub, which has one slash at most."""
-    return name.startswith(("./", "../", "/")) or name.count("/") > 1
+    return name.startswith(("./", "../", "/", "~")) or name.count("/") > 1
 
 
 def processes(config: ResolvedConfig) -> Findings:
-    planned, real = config.launch.world_size, world_size()
-    if planned != real:
+    wrong = list(check_launcher())
+    yield from wrong
+    planned, real = config.launch.world_size, 0 if wrong else world_size()
+    if real and planned != real:
         yield Diagnostic(
             "SG702",
             f"the config is resolved for {planned} process{'es' * (planned > 1)}, but {real} started",
@@ -185,14 +229,42 @@ def processes(config: ResolvedConfig) -> Findings:
         )
 
 
+def steps(config: ResolvedConfig) -> Findings:
+    args = config.trainer.args
+    wanted, epochs = args.get("max_steps", -1), args.get("num_train_epochs", 3)
+    if wanted == 0 or (wanted < 0 and epochs <= 0):
+        key, value = ("max_steps", wanted) if wanted == 0 else ("num_train_epochs", epochs)
+        help_text = "write at least 1, or `max_steps: -1` with `num_train_epochs`"
+        yield Diagnostic("SG727", f"{key} is {value}, so there is no step to train", help=help_text)
+
+
+def tracking(config: ResolvedConfig) -> Findings:
+    uri = config.tracking.mlflow_server_uri if config.tracking else None
+    if uri is None or uri in MLFLOW_WORDS or os.environ.get("MLFLOW_ALLOW_FILE_STORE"):
+        return
+    if ":" not in uri or uri.startswith("file:"):
+        yield Diagnostic(
+            "SG731",
+            f"mlflow_server_uri `{uri}` is a folder, which MLflow no longer takes",
+            help=TRACKING_HELP,
+        )
+
+
 RULES: tuple[Callable[[ResolvedConfig], Findings], ...] = (
     method,
+    adapter,
+    check_versions,
     processes,
+    steps,
+    check_outputs,
     data_files,
     model_folders,
     bf16,
+    fp16,
     tf32,
+    placement,
     attention,
     packages,
     reporting,
+    tracking,
 )

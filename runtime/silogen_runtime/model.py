@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import peft
 import transformers
@@ -58,11 +58,23 @@ def load_model(config: ResolvedConfig, args: SFTConfig, chat: ChatTokenizer) -> 
 def load_base(config: ResolvedConfig) -> PreTrainedModel:
     """Load the base weights, from safetensors unless the config says otherwise."""
     kwargs = {"use_safetensors": True, **fill_references(config.model.from_pretrained)}
+    kwargs |= {key: number_devices(kwargs[key]) for key in ("device_map", "max_memory") if key in kwargs}
     if config.quantization:
         quantization_class = getattr(transformers, config.quantization.class_)
         kwargs["quantization_config"] = quantization_class(**config.quantization.kwargs)
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(**kwargs)
     return model
+
+
+def number_devices(places: Any) -> Any:
+    """Return a device_map or max_memory with GPUs as numbers, which keys of YAML and JSON can't be."""
+    if isinstance(places, dict):
+        return {_as_number(key): _as_number(value) for key, value in places.items()}
+    return _as_number(places)
+
+
+def _as_number(name: Any) -> Any:
+    return int(name) if isinstance(name, str) and name.isdecimal() else name
 
 
 def prepare_quantized(model: PreTrainedModel, args: SFTConfig) -> PreTrainedModel:

@@ -100,9 +100,20 @@ class ProgressLine(TrainerCallback):
 
 
 def read_metrics(path: Path, upto: float = math.inf) -> list[Metrics]:
-    """Return the lines of a metrics file up to step `upto`; a last line that was cut off is left out."""
+    """Return the lines of a metrics file up to step `upto`; cut off or damaged ones are left out."""
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    metrics = [json.loads(line) for line in lines if line.endswith("\n")]
-    return [line for line in metrics if line["step"] <= upto]
+    lines = map(_read_line, path.read_bytes().splitlines(keepends=True))
+    return [line for line in lines if line.get("step", math.inf) <= upto and "step" in line]
+
+
+def _read_line(line: bytes) -> Metrics:
+    """Return what a line holds; nothing where it is not whole, or its step or losses are no numbers."""
+    try:
+        metrics = json.loads(line) if line.endswith(b"\n") else {}
+    except ValueError:
+        return {}
+    if not isinstance(metrics, dict):
+        return {}
+    drawn = [metrics[key] for key in ("step", "loss", "eval_loss") if key in metrics]
+    return metrics if all(isinstance(value, int | float) for value in drawn) else {}

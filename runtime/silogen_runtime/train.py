@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from pydantic import ValidationError
 from rich.console import Console
 from silogen_compiler.diagnostics import Diagnostic, Refused, has_errors
 from silogen_compiler.files import write_whole
 from silogen_config import Data, ResolvedConfig
 
-from silogen_runtime.checkpoints import choose_start, step_of
+from silogen_runtime.checkpoints import Start, choose_start, step_of
 from silogen_runtime.data import load_data
 from silogen_runtime.environment import is_main_process, set_environment
 from silogen_runtime.failures import explain_failures
@@ -23,6 +22,7 @@ from silogen_runtime.model import load_model
 from silogen_runtime.progress import MetricsFile, ProgressLine, read_metrics
 from silogen_runtime.quiet import quiet_libraries
 from silogen_runtime.report import draw_loss
+from silogen_runtime.resolved import parse
 from silogen_runtime.summary import show_findings, show_summary
 from silogen_runtime.tokenizer import for_inference, load_tokenizer
 from silogen_runtime.trainer import build_args, build_trainer, make_plan, refuse_lost_weights
@@ -48,59 +48,56 @@ def train(resolved: dict[str, Any], *, console: Console) -> Outcome:
     """Run a resolved config to its end. Refused where the config, the data or the machine don't allow it."""
     config = parse(resolved)
     console = console if is_main_process() else Console(quiet=True)
-    output_dir = Path(config.trainer.args["output_dir"])
-    with quiet_libraries(), explain_failures():
-        start = choose_start(config)
-        warnings = refuse_or_return([*check_machine(config), *start.diagnostics])
-        set_environment(config)
-        if config.run.determinism == "half":
-            torch.use_deterministic_algorithms(mode=True, warn_only=True)
-
-        chat = load_tokenizer(config)
-        with console.status("Reading and tokenizing the data"):
+    with quiet_libraries():
+        start = prepare(config)
+        with explain_failures("setting up the trainer"):
+            args = build_args(config)
+        with explain_failures("loading the tokenizer"):
+            chat = load_tokenizer(config)
+        with explain_failures("tokenizing the data"), console.status("Reading and tokenizing the data"):
             data = load_data(chat_data(config), chat)
-        args = build_args(config)
-        with console.status("Loading the model"):
+        with explain_failures("loading the model"), console.status("Loading the model"):
             loaded = load_model(config, args, chat)
 
-        output_dir.mkdir(parents=True, exist_ok=True)
-        progress = ProgressLine(console)
-        metrics = MetricsFile(output_dir / "metrics.jsonl", step_of(start.checkpoint))
-        trainer = build_trainer(config, args, loaded, chat, data, [metrics, progress])
-        show_findings(console, [*warnings, *data.diagnostics])
-        plan = make_plan(trainer, step_of(start.checkpoint))
-        show_summary(console, data, plan)
-        if is_main_process():
-            write_whole(output_dir / "resolved.json", json.dumps(resolved, indent=2) + "\n")
+        with explain_failures("setting up the trainer"):
+            output_dir = Path(args.output_dir)
+            output_dir.mkdir(parents=True, exist_ok=True)
+            progress = ProgressLine(console)
+            metrics = MetricsFile(output_dir / "metrics.jsonl", step_of(start.checkpoint))
+            trainer = build_trainer(config, args, loaded, chat, data, [metrics, progress])
+            warnings = [*start.diagnostics, *data.diagnostics]
+            show_findings(console, warnings)
+            plan = make_plan(trainer, step_of(start.checkpoint))
+            show_summary(console, data, plan)
+            if is_main_process():
+                write_whole(output_dir / "resolved.json", json.dumps(resolved, indent=2) + "\n")
 
-        with progress.bar:
+        with explain_failures("training"), progress.bar:
             run_steps(trainer, plan, start.checkpoint)
-        refuse_lost_weights(trainer.model)
-        final = output_dir / config.run.final_checkpoint_name
-        if is_main_process():
-            save_final(trainer, chat, final)
-            draw_loss(read_metrics(metrics.path), output_dir / "loss.png")
+        with explain_failures("saving the model"):
+            refuse_lost_weights(trainer.model)
+            final = output_dir / config.run.final_checkpoint_name
+            if is_main_process():
+                save_final(trainer, chat, final)
+                draw_loss(read_metrics(metrics.path), output_dir / "loss.png")
         return Outcome(
             steps=trainer.state.global_step,
             losses=logged(metrics.path, "loss"),
             validation_losses=logged(metrics.path, "eval_loss"),
             final_checkpoint=final,
-            warnings=[*warnings, *data.diagnostics],
+            warnings=warnings,
         )
 
 
-def parse(resolved: dict[str, Any]) -> ResolvedConfig:
-    """Check a resolved config against its schema."""
-    try:
-        return ResolvedConfig.model_validate(resolved)
-    except ValidationError as error:
-        places = (".".join(map(str, details["loc"])) + ": " + details["msg"] for details in error.errors())
-        raise Refused(
-            *(
-                Diagnostic("SG701", place, help="write resolved configs with `silogen compile`")
-                for place in places
-            )
-        ) from error
+def prepare(config: ResolvedConfig) -> Start:
+    """Check the machine, set the environment, and return where the run starts, with all warnings."""
+    with explain_failures("checking the machine"):
+        start = choose_start(config)
+        warnings = refuse_or_return([*check_machine(config), *start.diagnostics])
+        set_environment(config)
+        if config.run.determinism == "half":
+            torch.use_deterministic_algorithms(mode=True, warn_only=True)
+        return Start(start.checkpoint, tuple(warnings))
 
 
 def chat_data(config: ResolvedConfig) -> Data:

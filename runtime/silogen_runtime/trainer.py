@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import peft
 import torch
 import trl
 from silogen_compiler.diagnostics import Diagnostic, Refused
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     Collator = Callable[[list[dict[str, Any]]], Batch]
 
 
+# Adapters that embed the text with the model's own weights, past trained copies in modules_to_save.
+EMBED_THEMSELVES = (peft.PromptTuningConfig, peft.PromptEncoderConfig)
+
+
 class Plan(NamedTuple):
     """The size of a run."""
 
@@ -41,7 +46,14 @@ class Plan(NamedTuple):
 
 
 def build_args(config: ResolvedConfig) -> trl.SFTConfig:
-    return getattr(trl, config.trainer.args_class)(**config.trainer.args)
+    """Return the trainer's arguments. Refused where other processes take part than are planned."""
+    args: trl.SFTConfig = getattr(trl, config.trainer.args_class)(**config.trainer.args)
+    planned, real = config.launch.world_size, args.world_size
+    if real != planned:
+        message = f"the config is resolved for {planned} process{'es' * (planned > 1)}, but {real} take part"
+        help_text = f"start with `torchrun --nproc-per-node {planned}`, which connects the processes"
+        raise Refused(Diagnostic("SG702", message, help=help_text))
+    return args
 
 
 def build_trainer(  # noqa: PLR0913, PLR0917 - a trainer is made of these
@@ -115,8 +127,19 @@ def refuse_half_precision(model: torch.nn.Module) -> None:
 
 
 def refuse_untrained_tokens(model: PreTrainedModel, chat: ChatTokenizer) -> None:
-    if chat.new_tokens and not trained(model.get_input_embeddings()):
-        raise Refused(new_tokens_finding(chat, "the adapter does not train the embeddings"))
+    if chat.new_tokens and not trains_new_tokens(model, chat):
+        raise Refused(new_tokens_finding(chat, "the adapter does not train their embeddings"))
+
+
+def trains_new_tokens(model: PreTrainedModel | peft.PeftModel, chat: ChatTokenizer) -> bool:
+    """Tell whether the embeddings of new tokens are trained where the model reads them."""
+    adapter = getattr(model, "active_peft_config", None)
+    if isinstance(adapter, EMBED_THEMSELVES):
+        return False
+    if isinstance(adapter, peft.TrainableTokensConfig):
+        size = len(chat.tokenizer)
+        return {*range(size - chat.new_tokens, size)} <= {*adapter.token_indices}
+    return bool(trained(model.get_input_embeddings()))
 
 
 def refuse_lost_weights(model: torch.nn.Module) -> None:
@@ -136,10 +159,13 @@ def trained(model: torch.nn.Module) -> list[torch.nn.Parameter]:
 
 
 def make_plan(trainer: trl.SFTTrainer, first_step: int) -> Plan:
-    """Work out the size of the run that `trainer` is about to make."""
+    """Work out the size of the run that `trainer` is about to make. Refused where it has no step."""
     args = trainer.args
     whole = math.floor if args.dataloader_drop_last else math.ceil
     batches = whole(len(trainer.train_dataset) / (args.per_device_train_batch_size * args.world_size))
+    if batches == 0:
+        message = f"{len(trainer.train_dataset)} examples do not fill a batch, and the last is dropped"
+        raise Refused(Diagnostic("SG727", message, help="write `dataloader_drop_last: false`"))
     steps_per_epoch = max(math.ceil(batches / args.gradient_accumulation_steps), 1)
     planned = math.ceil(args.num_train_epochs * steps_per_epoch)
     return Plan(

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 
 import pytest
+from rich.console import Console
 from silogen_compiler.diagnostics import Refused
-from tiny import LORA, losses
+from silogen_config import ResolvedConfig
+from silogen_runtime.checkpoints import choose_start
+from silogen_runtime.progress import MetricsFile
+from silogen_runtime.train import train
+from tiny import LORA, losses, resolved_config
 
 SAVING = {"save_strategy": "steps", "save_steps": 2, "max_steps": 6}
 
@@ -126,27 +132,93 @@ def cut(file, size: int) -> None:
     file.write_bytes(file.read_bytes()[:size])
 
 
+def fill(file, start: int, end: int) -> None:
+    """Write zeros, as a file system does that lost what was written last."""
+    kept = file.read_bytes()
+    file.write_bytes(kept[:start] + bytes(len(kept[start:end])) + kept[end:])
+
+
+def write_index(folder) -> None:
+    index = {"weight_map": {"a": "model.safetensors", "b": "model-2.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory, byte_level_model):
+    """Return the output folder of a run with two checkpoints."""
+    folder = tmp_path_factory.mktemp("saved")
+    config = resolved_config(folder, model=byte_level_model, args={**SAVING, "max_steps": 4})
+    train(config, console=Console(quiet=True))
+    return folder / "out"
+
+
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
         (lambda folder: (folder / "trainer_state.json").unlink(), "trainer_state.json is missing"),
         (lambda folder: cut(folder / "trainer_state.json", 20), "trainer_state.json is cut off"),
+        (
+            lambda folder: (folder / "trainer_state.json").write_bytes(b"\xff"),
+            "trainer_state.json is cut off",
+        ),
+        (lambda folder: (folder / "trainer_state.json").write_text("{}"), "does not tell the step"),
+        (lambda folder: cut(folder / "model.safetensors", 0), "model.safetensors is cut off"),
         (lambda folder: cut(folder / "model.safetensors", 5), "model.safetensors is cut off"),
         (lambda folder: cut(folder / "model.safetensors", 100), "model.safetensors is cut off"),
         (lambda folder: cut(folder / "model.safetensors", -1), "model.safetensors is cut off"),
+        (lambda folder: fill(folder / "model.safetensors", 0, 10**9), "model.safetensors is cut off"),
+        (lambda folder: fill(folder / "model.safetensors", 8, 16), "model.safetensors is cut off"),
         (lambda folder: (folder / "model.safetensors").unlink(), "holds no safetensors file"),
+        (write_index, "model-2.safetensors is missing"),
+        (lambda folder: (folder / "model.safetensors.index.json").touch(), "index.json is cut off"),
+        (lambda folder: (folder / "optimizer.pt").unlink(), "optimizer.pt is missing"),
+        (lambda folder: cut(folder / "optimizer.pt", -100), "optimizer.pt is cut off"),
+        (lambda folder: fill(folder / "optimizer.pt", 0, 10**9), "optimizer.pt is cut off"),
+        (lambda folder: cut(folder / "scheduler.pt", 0), "scheduler.pt is cut off"),
+        (lambda folder: (folder / "rng_state.pth").unlink(), "rng_state.pth is missing"),
     ],
 )
-def test_auto_skips_an_incomplete_checkpoint(resolve, run, tmp_path, damage, said):
+def test_an_incomplete_checkpoint_is_skipped(resolve, saved, tmp_path, damage, said):
+    shutil.copytree(saved, tmp_path / "out")
+    config = ResolvedConfig.model_validate(resume(resolve(args=SAVING), how="auto"))
+    assert choose_start(config) == (tmp_path / "out" / "checkpoint-4", ())
+    damage(tmp_path / "out" / "checkpoint-4")
+    start = choose_start(config)
+    assert start.checkpoint == tmp_path / "out" / "checkpoint-2"
+    assert codes(start.diagnostics) == ["SG709"]
+    assert said in start.diagnostics[0].message
+
+
+def test_auto_goes_on_from_the_newest_complete_checkpoint(resolve, run, tmp_path):
     config = resolve(args=SAVING)
     whole, _ = run(config)
     expected = weights(whole.final_checkpoint)
-    damage(tmp_path / "out" / "checkpoint-6")
+    cut(tmp_path / "out" / "checkpoint-6" / "optimizer.pt", -100)
     rest, screen = run(resume(config, how="auto"))
     assert codes(rest.warnings) == ["SG709"]
-    assert said in rest.warnings[0].message
     assert "6, from 4 on" in screen
     assert weights(rest.final_checkpoint) == expected
+
+
+def test_a_checkpoint_without_the_optimizer_is_told(resolve, run, tmp_path):
+    config = resolve(args={**SAVING, "save_only_model": True, "max_steps": 2})
+    run(config)
+    for how in (True, str(tmp_path / "out" / "checkpoint-2")):
+        rest, screen = run(resume(with_args(config, max_steps=3), how=how))
+        assert codes(rest.warnings) == ["SG732"]
+        assert "3, from 2 on" in screen
+    with pytest.raises(Refused, match=r"SG709: .*optimizer.pt is missing.*SG708"):
+        run(resume(with_args(config, save_only_model=False), how=True))
+
+
+@pytest.mark.parametrize(
+    "line", ["garbage", "[]", '{"a": 1}', '{"step": "x"}', '{"step": 1, "loss": "x"}', "\udcff"]
+)
+def test_a_damaged_line_of_the_metrics_is_left_out(tmp_path, line):
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(f'{{"step": 1, "loss": 2.0}}\n{line}\n'.encode(errors="surrogateescape"))
+    MetricsFile(path, resumed_step=5)
+    assert path.read_text() == '{"step": 1, "loss": 2.0}\n'
 
 
 def test_metrics_keep_what_the_checkpoint_knows(resolve, run, tmp_path):
