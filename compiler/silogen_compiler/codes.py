@@ -69,6 +69,22 @@ CODES: dict[str, Code] = {
         "resolved already",
         "The file is a resolved config, which `silogen train` runs as it is. Compile the config that it came from.",
     ),
+    "SG113": _error(
+        "files extend each other",
+        "Following `extends` leads back to a file that was read already. Take one of the files out of the circle.",
+    ),
+    "SG114": _error(
+        "environment variable not set",
+        "A value refers to an environment variable that is not there, and gives no default. Set it, or write `${env:NAME:-default}`.",
+    ),
+    "SG115": _error(
+        "secret in a value that is shown",
+        "The variable's name says that it holds a secret, but the value would stand in the resolved config. Only keys for secrets, such as `run_conf.model_args.token`, may refer to one: those stay references.",
+    ),
+    "SG116": _error(
+        "setting cannot be applied",
+        "`--set` takes KEY=VALUE, with dots between keys and [0] for the first item of a list. The key must lead through mappings and lists that are there or can be made.",
+    ),
     # SG2xx: schema
     "SG201": _error(
         "unknown key",

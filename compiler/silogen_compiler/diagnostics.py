@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Span(NamedTuple):
@@ -18,12 +18,37 @@ class Span(NamedTuple):
         return f"{self.file}:{self.line}:{self.column}"
 
 
+class Note(NamedTuple):
+    """A second place that a finding is about: another key, or the layer below, and what stands there."""
+
+    text: str
+    span: Span | None
+
+
+class Edit(NamedTuple):
+    """One change of what a file holds at `path`: a new name for the key, a new value, or both.
+
+    A path that the file does not have yet is added. With neither a key nor a value, the entry is removed.
+    """
+
+    path: tuple[str | int, ...]
+    key: str | None = None
+    value: Any = ...
+
+
+class Fix(NamedTuple):
+    """The edits that mend a finding. A safe fix leaves what the config means as it is."""
+
+    edits: tuple[Edit, ...]
+    is_safe: bool = True
+
+
 class Diagnostic(NamedTuple):
     """One finding.
 
     `label` stands behind the carets under the source line and says what to write instead; `help` is a longer
-    remedy; `notes` name further places: the schema definition, another key. `file` is the file that the
-    finding is about where it has no span (a file that cannot be read).
+    remedy; `notes` name further places: the schema definition as text, another key or layer with its place.
+    `file` is the file that the finding is about where it has no span (a file that cannot be read).
     """
 
     code: str
@@ -31,8 +56,9 @@ class Diagnostic(NamedTuple):
     span: Span | None = None
     label: str = ""
     help: str = ""
-    notes: tuple[str, ...] = ()
+    notes: tuple[str | Note, ...] = ()
     file: str = ""
+    fix: Fix | None = None
 
     @property
     def severity(self) -> str:

@@ -15,6 +15,7 @@ ARGS = ("trainer", "args")
 # marks a value that only chooses a class or a branch.
 LANDINGS: dict[Path, Path | None] = {
     ("apiVersion",): None,
+    ("extends",): None,  # followed before anything is checked
     ("method",): ("method",),
     ("data_conf", "training_data"): ("data", "train"),
     ("data_conf", "training_data", "data_type"): ("data", "data_type"),

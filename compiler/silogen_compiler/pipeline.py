@@ -1,23 +1,29 @@
-"""load → migrate → check → resolve → lower: from a config to the resolved config, in one process."""
+"""load → merge → migrate → check → resolve → lower: from a config to the resolved config."""
 
 from __future__ import annotations
 
+import json
+import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from silogen_compiler.check import check_schema
-from silogen_compiler.diagnostics import Diagnostic, Refused, has_errors
+from silogen_compiler.diagnostics import Diagnostic, Note, Refused, has_errors
 from silogen_compiler.emit import add_digest
-from silogen_compiler.load import Layer, Path, load_text, read_source
+from silogen_compiler.extends import load_files, with_bases
+from silogen_compiler.load import Layer, Path, load_text, value_span
 from silogen_compiler.lower import API_VERSION, lower
+from silogen_compiler.merge import merge
 from silogen_compiler.migrate import migrate
 from silogen_compiler.model_rules import check_model
 from silogen_compiler.resolve import resolve
 from silogen_compiler.rules import check_rules
-from silogen_compiler.targets import DEFAULT_TARGET, Target, load_target
+from silogen_compiler.settings import apply_settings
+from silogen_compiler.targets import Target, installed_target, load_target
+from silogen_compiler.validate import validate
 from silogen_compiler.values import Origin, Values
+from silogen_compiler.variables import fill_in
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 
 class Compiled(NamedTuple):
@@ -33,52 +39,80 @@ class Compiled(NamedTuple):
     sources: dict[str, str]
 
 
-def compile_file(
-    name: str, *, environment: Mapping[str, str], world_size: int = 1, target: str = DEFAULT_TARGET
-) -> Compiled:
-    """Compile the config file `name` (`-` is standard input) for `world_size` processes and a named target.
+class Options(NamedTuple):
+    """What a compile takes besides files.
 
-    CHECKPOINTS_PATH and LOGS_PATH are looked up in `environment`. Mistakes in the config are diagnostics.
+    `settings` are texts KEY=VALUE above all files, `setting_files` texts KEY=FILE. `environment` is what
+    `${env:NAME}`, CHECKPOINTS_PATH and LOGS_PATH refer to; None is that of this process. `target` is a name,
+    or None for what is installed. `world_size` is the number of processes that will train.
     """
+
+    settings: tuple[str, ...] = ()
+    setting_files: tuple[str, ...] = ()
+    environment: Mapping[str, str] | None = None
+    world_size: int = 1
+    target: str | None = None
+
+
+def compile_file(name: str, *overlays: str, **options: Any) -> Compiled:
+    """Compile the config file `name` (`-` is standard input) with the files above it.
+
+    `options` are the fields of `Options`. Mistakes in the config are diagnostics.
+    """
+    sources: dict[str, str] = {}
     try:
-        text = read_source(name)
+        layers = load_files([name, *overlays], sources)
+        return compile_layers(layers, **options)
     except Refused as refused:
-        return Compiled(None, {}, list(refused.diagnostics), {})
-    name = printable(name)
-    return compile_text(name, text, environment=environment, world_size=world_size, target=target)
+        return Compiled(None, {}, list(refused.diagnostics), sources)
 
 
-def printable(name: str) -> str:
-    """Return a file's name as findings and origins can hold it: on one line, in UTF-8."""
-    whole = "".join(char if char.isprintable() else "?" for char in name)
-    return whole.encode("utf-8", "replace").decode("utf-8")
-
-
-def compile_text(
-    name: str,
-    text: str,
-    *,
-    environment: Mapping[str, str],
-    world_size: int = 1,
-    target: str = DEFAULT_TARGET,
-) -> Compiled:
+def compile_text(name: str, text: str, **options: Any) -> Compiled:
     """Compile a config's text; `name` stands in the findings, and its ending tells the format."""
+    sources = {name: text}
     try:
-        layer = load_text(name, text)
+        layers = with_bases(load_text(name, text), (name,), sources)
+        return compile_layers(layers, **options)
     except Refused as refused:
-        return Compiled(None, {}, list(refused.diagnostics), {name: text})
-    return compile_layer(layer, load_target(target), world_size, environment)
+        return Compiled(None, {}, list(refused.diagnostics), sources)
+
+
+def compile_data(data: Mapping[str, Any], *, name: str = "config", **options: Any) -> Compiled:
+    """Compile a config that is there as plain data; findings show it as JSON, under `name`."""
+    return compile_text(f"{name}.json", json.dumps(data, indent=2, ensure_ascii=False), **options)
+
+
+def check(name: str, *overlays: str, **options: Any) -> list[Diagnostic]:
+    """Return the findings about a config file with the files above it: those of `compile_file`."""
+    return compile_file(name, *overlays, **options).diagnostics
+
+
+def compile_layers(layers: Sequence[Layer], **options: Any) -> Compiled:
+    """Merge loaded layers, those that come later first, and compile them."""
+    given = Options(**options)
+    environment = os.environ if given.environment is None else given.environment
+    target = load_target(given.target or installed_target())
+    sources: dict[str, str] = {}
+    try:
+        layer = merge(layers)
+        sources |= layer.sources
+        layer = apply_settings(layer, given.settings, given.setting_files, sources)
+        layer = fill_in(layer, environment)
+    except Refused as refused:
+        return Compiled(None, {}, list(refused.diagnostics), sources)
+    return compile_layer(layer, target, given.world_size, environment)
 
 
 def compile_layer(layer: Layer, target: Target, world_size: int, environment: Mapping[str, str]) -> Compiled:
     """Check, resolve and lower a loaded config for `target`."""
-    sources = {layer.name: layer.text}
+    sources = layer.sources
     if layer.data.get("apiVersion") == API_VERSION:
         return Compiled(None, {}, [_already_resolved(layer)], sources)
     layer, migrated = migrate(layer, target)
-    wrong, paths = check_schema(layer)
+    wrong, paths = validate(layer)
     values = Values(layer, world_size, environment, paths, has_gaps=bool(wrong))
     found = sorted([*wrong, *migrated, *check_rules(values), *check_model(values)], key=_order)
+    found = [_with_layer_below(diagnostic, layer) for diagnostic in found] if layer.replaced else found
     if has_errors(found):
         return Compiled(None, {}, found, sources)
     resolve(values)
@@ -86,6 +120,15 @@ def compile_layer(layer: Layer, target: Target, world_size: int, environment: Ma
     found += lowered.diagnostics
     resolved = None if has_errors(found) else add_digest(lowered.resolved)
     return Compiled(resolved, lowered.origins, found, sources)
+
+
+def _with_layer_below(diagnostic: Diagnostic, layer: Layer) -> Diagnostic:
+    """Return a finding with the place of the value that the one it is about replaced."""
+    for path, below in layer.replaced.items():
+        if diagnostic.span is not None and value_span(layer, path) == diagnostic.span:
+            note = Note(f"this `{path[-1]}` of a layer below was replaced", below)
+            return diagnostic._replace(notes=(*diagnostic.notes, note))
+    return diagnostic
 
 
 def _order(diagnostic: Diagnostic) -> tuple[bool, int, int]:

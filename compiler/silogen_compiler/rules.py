@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from math import isfinite
 from typing import TYPE_CHECKING
 
@@ -14,10 +15,12 @@ if TYPE_CHECKING:
 
     from silogen_compiler.values import Values
 
+# Keys whose values no output holds, with the environment variable that the libraries read in their place.
 SECRETS = {
     "run_conf.model_args.token": "HF_TOKEN",
     "training_args.hub_token": "HF_TOKEN",
 }
+WHOLE_REFERENCE = re.compile(r"\$\{env:\w+\}")
 
 
 def check_rules(values: Values) -> list[Diagnostic]:
@@ -34,7 +37,7 @@ def check_rules(values: Values) -> list[Diagnostic]:
 
 def is_secret(text: str | None) -> bool:
     """Tell whether the value of a secret key is the secret itself, not a reference to the environment."""
-    return text is not None and not (text.startswith("${env:") and text.endswith("}"))
+    return text is not None and not WHOLE_REFERENCE.fullmatch(text)
 
 
 def without_credentials(uri: str) -> str:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from silogen_compiler.diagnostics import Note, Span
 from silogen_compiler.load import Layer, Path, find_mark, value_span
 from silogen_compiler.schema import Schema, bundle, deref, narrow
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from silogen_compiler.diagnostics import Span
 
 
 class Origin(NamedTuple):
@@ -93,9 +92,12 @@ class Values:
         """Tell whether a person wrote the key, whatever its value."""
         return tuple(key.split(".")) in self.layer.marks
 
-    def also(self, key: str) -> tuple[str, ...]:
+    def also(self, key: str) -> tuple[str | Note, ...]:
         """Return a note that names the place of the other key of a conflict."""
-        return (f"`{key.rpartition('.')[2]}` is {self.shown(key)}",)
+        name, path = key.rpartition(".")[2], tuple(key.split("."))
+        if path not in self.layer.marks:
+            return (f"`{name}` is {self.shown(key)}",)
+        return (Note(f"`{name}` is {as_text(self[key])}", self.span(key)),)
 
     def origin(self, key: str) -> Origin:
         """Return the origin of a value, for a mapping that of its first value."""
@@ -106,8 +108,7 @@ class Values:
     def shown(self, key: str) -> str:
         """Return a value with its place, for the arithmetic behind another value."""
         origin, value = self.origin(key), self[key]
-        text = str(value).lower() if isinstance(value, bool) else value
-        return f"{text} ({'default' if origin is DEFAULT else origin.text})"
+        return f"{as_text(value)} ({'default' if origin is DEFAULT else origin.text})"
 
     def _fill(self, node: Schema, value: Any, path: Path) -> Any:
         node = narrow(node, value)
@@ -149,7 +150,15 @@ class Values:
 
     def _written(self, path: Path) -> Origin:
         mark = find_mark(self.layer.marks, path)
-        return Origin(str(mark.value)) if mark else DEFAULT
+        if mark is None:
+            return DEFAULT
+        names = self.layer.variables.get(path)
+        return Origin(f"environment {names} ({mark.value})" if names else str(mark.value))
+
+
+def as_text(value: Any) -> Any:
+    """Return a value as messages show it: booleans as the config spells them."""
+    return str(value).lower() if isinstance(value, bool) else value
 
 
 def _as_integers(node: Schema, value: Any) -> Any:

@@ -18,6 +18,10 @@ from pydantic import (
 from typing_extensions import TypeAliasType
 
 
+class Extend(RootModel[str]):
+    root: Annotated[str, Field(min_length=1)]
+
+
 class AutoSplitDataInput(BaseModel):
     """
     Validation data split off from the training data at random.
@@ -8881,6 +8885,13 @@ class SFTExperimentConfig(BaseModel):
     apiVersion: Annotated[
         Literal["silogen/v1"], Field(description="Version of this config format.")
     ] = "silogen/v1"
+    extends: Annotated[
+        list[Extend],
+        Field(
+            description="Files below this one, lowest first; this file's values go over theirs. Paths are relative to this file.",
+            validate_default=True,
+        ),
+    ] = []
     method: Annotated[
         Literal["sft"], Field(description="Training method: supervised fine-tuning.")
     ] = "sft"
@@ -8979,6 +8990,13 @@ class DPOExperimentConfig(BaseModel):
     apiVersion: Annotated[
         Literal["silogen/v1"], Field(description="Version of this config format.")
     ] = "silogen/v1"
+    extends: Annotated[
+        list[Extend],
+        Field(
+            description="Files below this one, lowest first; this file's values go over theirs. Paths are relative to this file.",
+            validate_default=True,
+        ),
+    ] = []
     method: Annotated[
         Literal["dpo"],
         Field(description="Training method: direct preference optimization."),

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import logging
-import os
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
-from silogen_compiler.cli import EXIT_ERRORS, EXIT_FAILED, report_findings, run
+from silogen_compiler.cli import run
+from silogen_compiler.commands.options import setting_files, settings
+from silogen_compiler.commands.report import EXIT_ERRORS, EXIT_FAILED, report_findings
 from silogen_compiler.diagnostics import Diagnostic, Refused
 from silogen_compiler.emit import digest
-from silogen_compiler.load import Layer, load_text, read_source
+from silogen_compiler.extends import load_files
 from silogen_compiler.lower import API_VERSION
-from silogen_compiler.pipeline import Compiled, compile_layer
-from silogen_compiler.targets import installed_target, load_target
+from silogen_compiler.pipeline import Compiled, compile_layers
 
 from silogen_runtime.environment import check_launcher, is_main_process, world_size
 
 if TYPE_CHECKING:
+    from silogen_compiler.load import Layer
+
     from silogen_runtime.train import Outcome
 
 EXIT_STOPPED = 130  # as shells tell that a command was interrupted
@@ -28,14 +30,17 @@ PACKAGES = ("accelerate", "datasets", "matplotlib", "peft", "rich", "torch", "tr
 
 
 @click.command("train")
-@click.argument("config")
-def train_command(config: str) -> None:
-    """Train CONFIG: a config, which is compiled first, or a resolved config, which is run as it is.
+@click.argument("configs", nargs=-1, required=True)
+@settings
+@setting_files
+def train_command(configs: tuple[str, ...], **options: Any) -> None:
+    """Train a config, which is compiled first, or a resolved config, which is run as it is.
 
-    - stands for standard input. Ctrl-C stops the run; checkpoints that it saved stay.
+    Of several CONFIGS, each goes over those before it. - stands for standard input. Ctrl-C stops the run;
+    checkpoints that it saved stay.
     """
     refuse_launch()
-    compiled = read_config(config)
+    compiled = read_configs(configs, **options)
     if is_main_process():
         report_findings(compiled.diagnostics, compiled.sources)
     if compiled.resolved is None:
@@ -53,17 +58,16 @@ def refuse_launch() -> None:
         raise SystemExit(EXIT_FAILED)
 
 
-def read_config(name: str) -> Compiled:
-    """Return what the file `name` compiles to for the processes of this launch, or what it holds resolved."""
-    sources = {}
+def read_configs(names: tuple[str, ...], **options: Any) -> Compiled:
+    """Return what the files compile to for the processes of this launch, or what one file holds resolved."""
+    sources: dict[str, str] = {}
     try:
-        sources[name] = read_source(name)
-        layer = load_text(name, sources[name])
-        if layer.data.get("apiVersion") == API_VERSION:
-            return Compiled(as_it_is(layer), {}, [], sources)
+        layers = load_files(names, sources)
+        if len(layers) == 1 and layers[0].data.get("apiVersion") == API_VERSION and not any(options.values()):
+            return Compiled(as_it_is(layers[0]), {}, [], sources)
     except Refused as refused:
         return Compiled(None, {}, list(refused.diagnostics), sources)
-    return compile_layer(layer, load_target(installed_target()), world_size(), os.environ)
+    return compile_layers(layers, world_size=world_size(), **options)
 
 
 def as_it_is(layer: Layer) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def test_only_the_runtime_imports_what_trains(package):
 @pytest.mark.parametrize("case", ["valid/lora.yaml", "valid/toml.toml", "invalid/many-mistakes-at-once.yaml"])
 def test_a_compile_loads_nothing_heavy(case):
     code = (
-        "import sys; from silogen_compiler.cli import compile_command\n"
+        "import sys; from silogen_compiler.commands.compile import compile_command\n"
         "try: compile_command()\n"
         "except SystemExit: pass\n"
         "heavy = {'torch', 'transformers', 'pydantic', 'jinja2', 'rich', 'jsonschema'} & sys.modules.keys()\n"

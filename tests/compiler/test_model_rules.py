@@ -12,12 +12,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from silogen_compiler import model_files
 from silogen_compiler.adapter_rules import BLOCKS
-from silogen_compiler.check import check_schema
 from silogen_compiler.codes import CODES
 from silogen_compiler.load import load_text
 from silogen_compiler.model_files import Weight, read_model, vocabulary_size
 from silogen_compiler.model_modules import families, guess_family
 from silogen_compiler.model_rules import check_model
+from silogen_compiler.validate import validate
 from silogen_compiler.values import Values
 
 LLAMA = {
@@ -89,7 +89,7 @@ def config(model, peft=None, *, peft_type="LORA", args=None, quant=None, **secti
 
 def findings(*args, **kwargs):
     layer = load_text("a.json", json.dumps(config(*args, **kwargs), indent=1))
-    wrong, paths = check_schema(layer)
+    wrong, paths = validate(layer)
     assert not wrong
     found = check_model(Values(layer, 1, {}, paths))
     assert all(finding.code in CODES and finding.span for finding in found)
@@ -348,7 +348,7 @@ def test_wrong_values_elsewhere_are_no_crash(llama):
         for wrong in (None, 3, {}, []):
             data = config(llama, {"target_modules": ["zzz"]}) | {section: wrong}
             layer = load_text("a.json", json.dumps(data))
-            found, paths = check_schema(layer)
+            found, paths = validate(layer)
             check_model(Values(layer, 1, {}, paths, has_gaps=bool(found)))
 
 

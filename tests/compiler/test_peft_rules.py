@@ -9,10 +9,10 @@ import pytest
 import torch
 import transformers
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
-from silogen_compiler.check import check_schema
 from silogen_compiler.load import load_text
 from silogen_compiler.peft_rules import LORA_VARIANTS, NO_LAYERS_OF_TEXT, NO_PATTERN_ALONE, REFUSALS
 from silogen_compiler.rules import check_rules
+from silogen_compiler.validate import validate
 from silogen_compiler.values import Values
 
 REQUIRED = {
@@ -79,7 +79,7 @@ def config(peft_type, kwargs, **training_args):
 
 def findings(peft_type, kwargs, **training_args):
     layer = load_text("a.json", json.dumps(config(peft_type, kwargs, **training_args), indent=1))
-    wrong, paths = check_schema(layer)
+    wrong, paths = validate(layer)
     assert not wrong
     return layer, check_rules(Values(layer, 1, {}, paths))
 
@@ -105,7 +105,7 @@ def test_every_refusal_is_tried():
 def test_what_silogen_refuses_peft_refuses(peft_type, kwargs):
     layer, found = findings(peft_type, kwargs)
     assert "SG335" in {finding.code for finding in found}
-    lines = layer.text.splitlines()
+    lines = layer.sources["a.json"].splitlines()
     assert any(next(reversed(kwargs)) in lines[finding.span.line - 1] for finding in found)
     with pytest.raises(ValueError):  # noqa: PT011 - the rows say the same in other words
         build(peft_type, kwargs)

@@ -6,11 +6,11 @@ import json
 
 import pytest
 import torch
-from silogen_compiler.check import check_schema
 from silogen_compiler.load import load_text
 from silogen_compiler.rules import check_rules
 from silogen_compiler.schema import find
 from silogen_compiler.training_rules import ATTENTION_NAMES, SCHEDULER_NEEDS
+from silogen_compiler.validate import validate
 from silogen_compiler.values import Values
 from transformers import AttentionInterface, get_scheduler
 from transformers.integrations.hub_kernels import is_kernel
@@ -35,7 +35,7 @@ def findings(args=None, *, processes=1, model_args=None, peft=None, total=16, **
         **sections,
     }
     layer = load_text("a.json", json.dumps(config, indent=1))
-    wrong, paths = check_schema(layer)
+    wrong, paths = validate(layer)
     assert not wrong
     return check_rules(Values(layer, processes, {}, paths))
 

@@ -5,9 +5,13 @@ from __future__ import annotations
 import sys
 from errno import EBADF
 from importlib import import_module
-from typing import Any, BinaryIO, NamedTuple
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from silogen_compiler.diagnostics import Diagnostic, Refused, Span
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Path = tuple[str | int, ...]
 
@@ -33,16 +37,20 @@ class Mark(NamedTuple):
 
 
 class Layer(NamedTuple):
-    """One source of values.
+    """One source of values, or several merged.
 
     `data` holds dicts with text keys, lists, text, numbers, booleans and None. `marks` maps the path of every
-    value to its place; `text` is the source for snippets.
+    value to its place, and `sources` the names of the files to their text, for snippets. `replaced` maps a
+    path to the place of the value that a later layer replaced, `variables` to the environment variables that
+    the value was filled in from.
     """
 
     name: str
-    text: str
+    sources: dict[str, str]
     data: dict[str, Any]
     marks: dict[Path, Mark]
+    replaced: Mapping[Path, Span] = MappingProxyType({})
+    variables: Mapping[Path, str] = MappingProxyType({})
 
 
 class Tree(NamedTuple):
@@ -62,12 +70,18 @@ def load_text(name: str, text: str) -> Layer:
 
     Raises Refused with the first mistake: what follows it can't be read reliably.
     """
+    tree = load_value(name, text)
+    if not isinstance(tree.data, dict):
+        raise Refused(_not_a_mapping(name, text, tree.data))
+    return Layer(name, {name: text}, tree.data, tree.marks)
+
+
+def load_value(name: str, text: str) -> Tree:
+    """Parse `text`, which may hold a value of any kind, as `load_text` does."""
     suffix = name.rpartition(".")[2].lower()
     reader = import_module(READERS.get(suffix, READERS["yaml"]))
     tree: Tree = reader.read(name, text)
-    if not isinstance(tree.data, dict):
-        raise Refused(_not_a_mapping(name, text, tree.data))
-    return Layer(name, text, tree.data, tree.marks)
+    return tree
 
 
 def _read(name: str) -> bytes:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from unicodedata import east_asian_width
 
 if TYPE_CHECKING:
-    from silogen_compiler.diagnostics import Diagnostic, Span
+    from silogen_compiler.diagnostics import Diagnostic, Note, Span
 
 WIDTH = 100
-COLORS = {"error": "1;31", "warning": "1;33", "frame": "1;34", "bold": "1"}
+COLORS = {"error": "1;31", "warning": "1;33", "note": "1;34", "frame": "1;34", "bold": "1"}
 
 # What may hold a secret in a source line: the value of a token key, and the credentials in a URI.
 SECRETS = (
@@ -31,15 +31,21 @@ def _render(diagnostic: Diagnostic, sources: dict[str, list[str]], *, color: boo
     out = [f"{head}{_paint(f': {_clean(diagnostic.message)}', 'bold', color=color)}"]
     rows = sources.get(span.file, []) if span else []
     has_source = span is not None and 0 < span.line <= len(rows) and bool(rows[span.line - 1].strip())
-    gutter = len(str(span.line)) if span else 1
+    places = [span, *(note.span for note in diagnostic.notes if not isinstance(note, str))]
+    gutter = max((len(str(place.line)) for place in places if place), default=1)
     if span or diagnostic.file:
         out.append(f"{' ' * gutter}{_paint('-->', 'frame', color=color)} {span or diagnostic.file}")
     if span and has_source:
-        out += _snippet(span, rows[span.line - 1], diagnostic, gutter, color=color)
+        out += _snippet(span, rows[span.line - 1], diagnostic.label, severity, gutter, color=color)
     elif diagnostic.label:
         out.append(_note(f"help: {diagnostic.label}", gutter, color=color))
     helps = [f"help: {diagnostic.help}"] if diagnostic.help else []
-    out += [_note(text, gutter, color=color) for text in (*helps, *diagnostic.notes)]
+    for note in (*helps, *diagnostic.notes):
+        out += (
+            [_note(note, gutter, color=color)]
+            if isinstance(note, str)
+            else _place(note, sources, gutter, color=color)
+        )
     return "\n".join(out) + "\n"
 
 
@@ -47,12 +53,27 @@ def _note(text: str, gutter: int, *, color: bool) -> str:
     return f"{' ' * gutter} {_paint('=', 'frame', color=color)} {_clean(text)}"
 
 
-def _snippet(span: Span, row: str, diagnostic: Diagnostic, gutter: int, *, color: bool) -> list[str]:
+def _place(note: Note, sources: dict[str, list[str]], gutter: int, *, color: bool) -> list[str]:
+    """Return the lines for a second place: where it is, and its source line with what stands there."""
+    if note.span is None:
+        return [_note(note.text, gutter, color=color)]
+    rows = sources.get(note.span.file, [])
+    out = [f"{' ' * gutter}{_paint(':::', 'frame', color=color)} {note.span}"]
+    if 0 < note.span.line <= len(rows):
+        return out + _snippet(note.span, rows[note.span.line - 1], note.text, "note", gutter, color=color)
+    return [_note(f"{note.text} ({note.span})", gutter, color=color)]
+
+
+def _snippet(  # noqa: PLR0913 - what a line shows
+    span: Span, row: str, text: str, kind: str, gutter: int, *, color: bool
+) -> list[str]:
+    """Return a source line with the span underlined: by carets, or by dashes for a note."""
     bar = _paint("|", "frame", color=color)
     number = _paint(str(span.line).rjust(gutter), "frame", color=color)
     before, marked, after = _cut(_redact(_clean(row.rstrip("\r"))), span)
-    label = f" {_clean(diagnostic.label)}" if diagnostic.label else ""
-    pointer = _paint("^" * max(_columns(marked), 1) + label, diagnostic.severity, color=color)
+    label = f" {_clean(text)}" if text else ""
+    underline = ("-" if kind == "note" else "^") * max(_columns(marked), 1)
+    pointer = _paint(underline + label, kind, color=color)
     return [
         f"{' ' * gutter} {bar}",
         f"{number} {bar} {before}{marked}{after}".rstrip(),

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from silogen_compiler.load import Layer, Path
 
 
-def check_schema(layer: Layer) -> tuple[list[Diagnostic], frozenset[Path]]:
+def validate(layer: Layer) -> tuple[list[Diagnostic], frozenset[Path]]:
     """Return what is wrong with the layer, and the paths of the values that are wrong themselves."""
     check = validator(layer.data)
     if check.is_valid(layer.data):

@@ -1,0 +1,83 @@
+"""The files below a file: its `extends`, lowest first."""
+
+from __future__ import annotations
+
+import os.path
+from typing import TYPE_CHECKING, Any
+
+from silogen_compiler.diagnostics import Diagnostic, Refused
+from silogen_compiler.load import Layer, load_text, read_source, value_span
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from silogen_compiler.diagnostics import Span
+
+MOST_FILES = 256
+
+
+def load_files(names: Sequence[str], sources: dict[str, str]) -> list[Layer]:
+    """Return the layers of the files `names` and of all that they extend, in the order of merging.
+
+    What is read is noted in `sources` by its name. Raises Refused with what is wrong in any of the files.
+    """
+    layers: list[Layer] = []
+    found: list[Diagnostic] = []
+    for name in names:
+        try:
+            layers += with_bases(_load(name, None, sources), (name,), sources)
+        except Refused as refused:
+            found += refused.diagnostics
+    if found:
+        raise Refused(*found)
+    return layers
+
+
+def with_bases(layer: Layer, chain: tuple[str, ...], sources: dict[str, str]) -> list[Layer]:
+    """Return the layers that `layer` extends, and itself.
+
+    `chain` holds the files that led to it; what is read is noted in `sources`.
+    """
+    bases: Any = layer.data.get("extends")
+    if not _is_list_of_names(bases):
+        return [layer]  # nothing to extend, or a mistake that the schema names
+    layers: list[Layer] = []
+    for index, base in enumerate(bases):
+        name = os.path.normpath(os.path.join(os.path.dirname(chain[-1]), base))  # noqa: PTH118, PTH120
+        span = value_span(layer, ("extends", index))
+        _check_chain(chain, name, span)
+        layers += with_bases(_load(name, span, sources), (*chain, name), sources)
+        if len(layers) > MOST_FILES:
+            raise Refused(Diagnostic("SG108", f"more than {MOST_FILES} files are extended", span))
+    data = {key: value for key, value in layer.data.items() if key != "extends"}
+    marks = {at: mark for at, mark in layer.marks.items() if at[0] != "extends"}
+    return [*layers, layer._replace(data=data, marks=marks)]
+
+
+def _is_list_of_names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) and item for item in value)
+
+
+def _check_chain(chain: tuple[str, ...], name: str, span: Span | None) -> None:
+    places = [os.path.realpath(link) for link in chain]
+    place = os.path.realpath(name)
+    if place in places:
+        circle = " → ".join([*chain[places.index(place) :], name])
+        raise Refused(Diagnostic("SG113", f"files extend each other: {circle}", span, "remove this one"))
+
+
+def _load(name: str, span: Span | None, sources: dict[str, str]) -> Layer:
+    """Return the file `name`; where it cannot be read, `span` is the place that names it."""
+    try:
+        text = read_source(name)
+    except Refused as refused:
+        raise Refused(*(d._replace(span=d.span or span) for d in refused.diagnostics)) from None
+    name = printable(name)
+    sources[name] = text
+    return load_text(name, text)
+
+
+def printable(name: str) -> str:
+    """Return a file's name as findings and origins can hold it: on one line, in UTF-8."""
+    whole = "".join(char if char.isprintable() else "?" for char in name)
+    return whole.encode("utf-8", "replace").decode("utf-8")
