@@ -38,9 +38,12 @@ def with_bases(layer: Layer, chain: tuple[str, ...], sources: dict[str, str]) ->
 
     `chain` holds the files that led to it; what is read is noted in `sources`.
     """
-    bases: Any = layer.data.get("extends")
-    if not _is_list_of_names(bases):
-        return [layer]  # nothing to extend, or a mistake that the schema names
+    bases: Any = layer.data.get("extends", [])
+    if not isinstance(bases, list) or not all(isinstance(base, str) and base for base in bases):
+        label = f"write [{bases}]" if isinstance(bases, str) and bases else "write [base.yaml]"
+        raise Refused(
+            Diagnostic("SG203", "`extends` must be a list of files", value_span(layer, ("extends",)), label)
+        )
     layers: list[Layer] = []
     for index, base in enumerate(bases):
         name = os.path.normpath(os.path.join(os.path.dirname(chain[-1]), base))  # noqa: PTH118, PTH120
@@ -52,10 +55,6 @@ def with_bases(layer: Layer, chain: tuple[str, ...], sources: dict[str, str]) ->
     data = {key: value for key, value in layer.data.items() if key != "extends"}
     marks = {at: mark for at, mark in layer.marks.items() if at[0] != "extends"}
     return [*layers, layer._replace(data=data, marks=marks)]
-
-
-def _is_list_of_names(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(item, str) and item for item in value)
 
 
 def _check_chain(chain: tuple[str, ...], name: str, span: Span | None) -> None:

@@ -90,7 +90,11 @@ def _check_way(layer: Layer, path: Path, setting: _Setting) -> None:
     for at, part in enumerate(path):
         if isinstance(part, int):
             if not isinstance(node, list) or part >= len(node):
-                has = f"has {len(node)} items" if isinstance(node, list) else f"is {describe(node)}"
+                has = (
+                    f"has {len(node)} item{'' if len(node) == 1 else 's'}"
+                    if isinstance(node, list)
+                    else f"is {describe(node)}"
+                )
                 setting.refuse(f"`{dotted(path[:at])}` {has}, so there is no item {part} to set")
             node = node[part]
         elif node is None or (isinstance(node, dict) and part not in node):

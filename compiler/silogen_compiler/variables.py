@@ -60,8 +60,16 @@ def _problems(
     if escaped:
         return []
     if SECRET_NAME.search(name):
-        message = f"`{name}` looks like a secret, and this value is shown in outputs"
-        return [Diagnostic("SG115", message, span, "give the secret by a key for secrets", file=layer.name)]
+        message = f"`{name}` looks like a secret, and outputs show this value"
+        return [
+            Diagnostic(
+                "SG115",
+                message,
+                span,
+                "only keys for secrets may, such as `run_conf.model_args.token`",
+                file=layer.name,
+            )
+        ]
     if name not in environment and default is None:
         message = f"the environment variable `{name}` is not set"
         label = f"set it, or write ${{env:{name}:-default}}"

@@ -30,10 +30,12 @@ def expected(name, path):
 
 
 def settings_of(path):
-    """Return what a case's first line asks for: `# world_size: 4`, `# target: hf-2025.11`, or both."""
+    """Return what a case's first line asks for: `# world_size: 4, target: hf-2025.11, set: a.b=1`."""
     first = path.read_bytes().split(b"\n", 1)[0].decode("utf-8", "replace")
-    found = dict(re.findall(r"(world_size|target): ([\w.-]+)", first if first.startswith("# ") else ""))
-    return {key: int(value) if key == "world_size" else value for key, value in found.items()}
+    found = re.findall(r"(world_size|target|set): (\S+?)(?=,? |,?$)", first if first.startswith("# ") else "")
+    options = {key: int(value) if key == "world_size" else value for key, value in found if key != "set"}
+    settings = tuple(value for key, value in found if key == "set")
+    return {**options, "settings": settings} if settings else options
 
 
 def compile_case(path, monkeypatch):
