@@ -146,7 +146,7 @@ def test_mistakes_in_several_files_are_told_together(run):
         ("training_args.run_name=a: b #c", ["trainer", "args", "run_name"], "a: b #c"),
         ("training_args.run_name=[draft", ["trainer", "args", "run_name"], "[draft"),
         ("training_args.report_to=[tensorboard]", ["trainer", "args", "report_to"], ["tensorboard"]),
-        (f"{ADAPTER}.target_modules=[k_proj, q_proj]", ["peft", "kwargs", "target_modules"], ["k_proj", "q_proj"]),
+        (f"{ADAPTER}.target_modules=[k, q]", ["peft", "kwargs", "target_modules"], ["k", "q"]),
         (f'{ADAPTER}.rank_pattern."0.q_proj"=4', ["peft", "kwargs", "rank_pattern", "0.q_proj"], 4),
         (f"{FIRST}.path=b.jsonl", ["data", "train", "datasets", 0, "path"], "b.jsonl"),
         ("overrides.lr_multiplier=2", ["trainer", "args", "learning_rate"], 4e-5),
