@@ -23,6 +23,7 @@ class Origin(NamedTuple):
 
 
 DEFAULT = Origin("default")
+NOTHING: Any = object()  # where a key has no default
 
 # Keys whose default an environment variable replaces, as in the original engine.
 ENVIRONMENT: dict[Path, str] = {
@@ -116,29 +117,40 @@ class Values:
             return [self._fill(node["items"], item, (*path, index)) for index, item in enumerate(value)]
         if not isinstance(value, dict) or "properties" not in node:
             return self._leaf(node, value, path)
-        live = [(key, spec) for key, spec in _live(node, value) if (*path, key) not in self.wrong]
-        return {key: self._property(spec, key, value, path) for key, spec in live}
+        return self._section(node, value, path)
 
-    def _property(self, spec: Schema, key: str, value: dict[str, Any], path: Path) -> Any:
-        here = (*path, key)
-        if key in value:
-            return self._fill(spec, value[key], here)
-        variable = ENVIRONMENT.get(here, "")
-        if variable in self.environment:
-            self.origins[here] = Origin(f"environment {variable}")
-            return self.environment[variable]
-        return self._default(spec, spec["default"], here)
+    def _section(self, node: Schema, value: dict[str, Any], path: Path) -> dict[str, Any]:
+        """Return a section with the defaults of all that it leaves out."""
+        filled: dict[str, Any] = {}
+        for key, spec, default, is_plain in _properties(node):
+            here = (*path, key)
+            if here in self.wrong:
+                continue
+            if key in value:
+                filled[key] = self._fill(spec, value[key], here)
+            elif here in ENVIRONMENT and ENVIRONMENT[here] in self.environment:
+                self.origins[here] = Origin(f"environment {ENVIRONMENT[here]}")
+                filled[key] = self.environment[ENVIRONMENT[here]]
+            elif is_plain:
+                self.origins[here] = DEFAULT
+                filled[key] = default
+            elif default is not NOTHING:
+                filled[key] = self._default(spec, default, here)
+        return filled
 
-    def _default(self, spec: Schema, value: Any, path: Path) -> Any:
-        """Return a default, itself filled with the defaults of what it leaves out."""
-        node = narrow(spec, value)
-        if isinstance(value, dict) and "properties" in node:
-            return {
-                key: self._default(below, value.get(key, below.get("default")), (*path, key))
-                for key, below in _live(node, value)
-            }
-        self.origins[path] = DEFAULT
-        return value
+    def _default(self, spec: Schema, value: dict[str, Any], path: Path) -> dict[str, Any]:
+        """Return the default of a section, itself filled with the defaults of what it leaves out."""
+        filled: dict[str, Any] = {}
+        for key, below, default, _ in _properties(narrow(spec, value)):
+            given = value.get(key, default)
+            if given is NOTHING:
+                continue
+            if isinstance(given, dict) and "properties" in narrow(below, given):
+                filled[key] = self._default(below, given, (*path, key))
+            else:
+                self.origins[*path, key] = DEFAULT
+                filled[key] = given
+        return filled
 
     def _leaf(self, node: Schema, value: Any, path: Path) -> Any:
         """Take a value as it is written; of a mapping with free keys, each value has an origin of its own."""
@@ -169,11 +181,22 @@ def _as_integers(node: Schema, value: Any) -> Any:
     return int(value) if is_whole and "integer" in node.get("type", "") else value
 
 
-def _live(node: Schema, value: dict[str, Any]) -> list[tuple[str, Schema]]:
-    """Return the properties that have a value: written, or with a default and not of an older version."""
-    properties = node["properties"].items()
-    return [(key, spec) for key, spec in properties if key in value or _has_default(spec)]
+Property = tuple[str, Schema, Any, bool]
+
+_properties_of: dict[int, list[Property]] = {}  # by identity of the node, which the bundle keeps alive
 
 
-def _has_default(spec: Schema) -> bool:
-    return "default" in spec and not spec.get("deprecated")
+def _properties(node: Schema) -> list[Property]:
+    """Return each property of a section: key, schema, default or NOTHING, and whether that is no section.
+
+    What older versions alone have gets no default.
+    """
+    if id(node) not in _properties_of:
+        _properties_of[id(node)] = [_property(*item) for item in node["properties"].items()]
+    return _properties_of[id(node)]
+
+
+def _property(key: str, spec: Schema) -> Property:
+    default = NOTHING if spec.get("deprecated") else spec.get("default", NOTHING)
+    is_section = isinstance(default, dict) and "properties" in narrow(spec, default)
+    return key, spec, default, default is not NOTHING and not is_section
