@@ -25,10 +25,19 @@ def add_digest(resolved: dict[str, Any]) -> dict[str, Any]:
 
 
 def digest(resolved: dict[str, Any]) -> str:
-    """Return the digest over everything in `resolved` but a `digest` of its own."""
-    content = {key: value for key, value in resolved.items() if key != "digest"}
+    """Return the digest over everything in `resolved` but a `digest` of its own; 1 and 1.0 count as the same."""
+    content = _whole({key: value for key, value in resolved.items() if key != "digest"})
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+
+def _whole(node: Any) -> Any:
+    """Return `node` with its whole numbers as integers, as canonical JSON (RFC 8785) writes them."""
+    if isinstance(node, dict):
+        return {key: _whole(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_whole(value) for value in node]
+    return int(node) if isinstance(node, float) and node.is_integer() else node
 
 
 def emit_json(resolved: dict[str, Any], origins: dict[Path, Origin]) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from silogen_docs.bundle import ROOT, SCHEMA_DIR, editor_form, load_bundle, validation_form
-from silogen_docs.models import generate_models, generate_package
+from silogen_docs.models import generate_experiment, generate_models, generate_package
 from silogen_docs.reference import reference_pages
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ def _models() -> dict[Path, str]:
     models = generate_models("experiment", "resolved", "data_types")
     return {
         CONFIG / "__init__.py": generate_package(),
+        CONFIG / "experiment.py": generate_experiment(),
         CONFIG / "models.py": models,
         CONFIG / "py.typed": "",
     }

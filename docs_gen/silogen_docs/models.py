@@ -10,6 +10,9 @@ from pathlib import Path
 
 from silogen_docs.bundle import Schema, load_bundle
 
+# The models of whole configs, which compile themselves.
+EXPERIMENTS = ("SFTExperimentConfig", "DPOExperimentConfig")
+
 FLAGS = [
     "--input-file-type",
     "jsonschema",
@@ -37,6 +40,8 @@ FLAGS = [
     "ruff-format",
     "--strict-refs",
     "--no-allow-remote-refs",
+    "--base-class-map",
+    json.dumps(dict.fromkeys(EXPERIMENTS, "silogen_config.experiment.Experiment")),
 ]
 
 HEADER = "# Generated from schema/*.schema.json by `make generate`. Do not edit.\n"
@@ -76,5 +81,37 @@ def __getattr__(name: str) -> Any:
     if name.startswith("_"):
         raise AttributeError(name)
     return getattr(import_module("silogen_config.models"), name)
+'''
+    )
+
+
+def generate_experiment() -> str:
+    """Return the base class of whole configs, which the models import."""
+    return (
+        HEADER
+        + '''"""What the model of a whole config can do."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel
+
+if TYPE_CHECKING:
+    from silogen_compiler import Compiled
+
+
+class Experiment(BaseModel):
+    """A whole config, built in Python."""
+
+    def compile(self, **options: Any) -> Compiled:
+        """Compile what was set, as `silogen compile` does with the same keys in a file.
+
+        `options` are those of `silogen_compiler.compile_data`: target, world_size, settings, environment.
+        """
+        data = self.model_dump(mode="json", by_alias=True, exclude_unset=True)
+        compiled: Compiled = import_module("silogen_compiler").compile_data(data, **options)
+        return compiled
 '''
     )

@@ -15,6 +15,7 @@ from pydantic import (
     conint,
     constr,
 )
+from silogen_config.experiment import Experiment
 from typing_extensions import TypeAliasType
 
 
@@ -8874,7 +8875,7 @@ class PreferenceData(BaseModel):
     ]
 
 
-class SFTExperimentConfig(BaseModel):
+class SFTExperimentConfig(Experiment):
     """
     One run of supervised fine-tuning.
     """
@@ -8979,7 +8980,7 @@ class SFTExperimentConfig(BaseModel):
     ] = {"quantization_type": "no-quantization"}
 
 
-class DPOExperimentConfig(BaseModel):
+class DPOExperimentConfig(Experiment):
     """
     One run of direct preference optimization: from pairs of a better and a worse answer.
     """

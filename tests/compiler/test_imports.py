@@ -25,8 +25,11 @@ TRAINING = {"torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", 
 
 
 def imported(path):
-    """Return the top-level packages that a module imports, anywhere in it."""
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    """Return the top-level packages that a module imports when it runs, anywhere in it."""
+    nodes = [ast.parse(path.read_text("utf-8"))]
+    for node in nodes:
+        is_for_types = isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING"
+        nodes += [] if is_for_types else ast.iter_child_nodes(node)
         if isinstance(node, ast.Import):
             yield from (alias.name.partition(".")[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
