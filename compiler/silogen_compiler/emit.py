@@ -25,7 +25,7 @@ def add_digest(resolved: dict[str, Any]) -> dict[str, Any]:
 
 
 def digest(resolved: dict[str, Any]) -> str:
-    """Return the digest over everything in `resolved` but a `digest` of its own; 1 and 1.0 count as the same."""
+    """Return the digest over everything in `resolved` but a `digest` of its own, where 1 and 1.0 are equal."""
     content = _whole({key: value for key, value in resolved.items() if key != "digest"})
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
