@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 # Text that every YAML reader takes as text without quotes.
 PLAIN = re.compile(r"(?![nNyY]\Z)(?:\.{0,2}/)?[A-Za-z_](?:[\w./@+-]|:(?=\w)| (?=[\w./@+-]))*\Z", re.ASCII)
+EXACT = {str, bool, int, type(None)}
 NEWLINE = "\n"
 WORDS = {"null", "true", "false", "yes", "no", "on", "off"}
 
@@ -25,7 +26,7 @@ def add_digest(resolved: dict[str, Any]) -> dict[str, Any]:
 
 
 def digest(resolved: dict[str, Any]) -> str:
-    """Return the digest over everything in `resolved` but a `digest` of its own, where 1 and 1.0 are equal."""
+    """Return the digest over everything in `resolved` but its own `digest`; 1 and 1.0 are the same."""
     content = _whole({key: value for key, value in resolved.items() if key != "digest"})
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
@@ -34,7 +35,7 @@ def digest(resolved: dict[str, Any]) -> str:
 def _whole(node: Any) -> Any:
     """Return `node` with its whole numbers as integers, as canonical JSON (RFC 8785) writes them."""
     if isinstance(node, dict):
-        return {key: _whole(value) for key, value in node.items()}
+        return {key: value if type(value) in EXACT else _whole(value) for key, value in node.items()}
     if isinstance(node, list):
         return [_whole(value) for value in node]
     return int(node) if isinstance(node, float) and node.is_integer() else node
