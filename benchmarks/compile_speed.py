@@ -1,4 +1,4 @@
-"""What a compile costs: cold as a multiple of `python -c pass`, warm in compiles a second, and by size.
+"""What a compile costs: cold as a multiple of `python -c pass`, memory, warm in compiles a second, and by size.
 
 Both sides of a ratio are measured in turns in one run, so that a busy machine slows both. Prints a table.
 """
@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from subprocess import DEVNULL
 
 from silogen_compiler.emit import emit_yaml
 from silogen_compiler.pipeline import compile_text
@@ -43,6 +44,15 @@ def cold(rounds: int = 31) -> None:
         print(f"  {name:28} {statistics.median(run[name] for run in times) / base:18.2f}")
 
 
+def memory() -> None:
+    """Print the largest resident memory of a cold compile, in MB."""
+    print(f"{'memory, cold':30} {'MB':>18}   (budget 40)")
+    for name, path in COLD.items():
+        process = subprocess.Popen([sys.executable, "-c", COMPILE, str(path)], stdout=DEVNULL, stderr=DEVNULL)
+        _, _, usage = os.wait4(process.pid, 0)
+        print(f"  {name:28} {usage.ru_maxrss * 1024 / 1e6:18.1f}")
+
+
 def warm(rounds: int = 300) -> None:
     text = COLD["LoRA config"].read_text()
     start = time.perf_counter()
@@ -73,5 +83,6 @@ def by_size() -> None:
 
 if __name__ == "__main__":
     cold()
+    memory()
     warm()
     by_size()
