@@ -1,4 +1,4 @@
-"""What a compile costs: cold as a multiple of `python -c pass`, memory, warm in compiles a second, and by size.
+"""What a compile costs: cold in multiples of `python -c pass`, memory, warm in compiles a second, by size.
 
 Both sides of a ratio are measured in turns in one run, so that a busy machine slows both. Prints a table.
 """

@@ -20,7 +20,7 @@ from silogen_compiler.settings import apply_settings
 from silogen_compiler.targets import Target, installed_target, load_target
 from silogen_compiler.validate import validate
 from silogen_compiler.values import Origin, Values
-from silogen_compiler.variables import fill_in
+from silogen_compiler.variables import fill_in, refuse_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -98,6 +98,7 @@ def compile_layers(layers: Sequence[Layer], **options: Any) -> Compiled:
         sources |= layer.sources
         layer = apply_settings(layer, given.settings, given.setting_files, sources)
         layer = fill_in(layer, environment)
+        refuse_bytes(environment)
     except Refused as refused:
         return Compiled(None, {}, list(refused.diagnostics), sources)
     return compile_layer(layer, target, given.world_size, environment)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from silogen_compiler.diagnostics import Diagnostic, Refused
 from silogen_compiler.load import Layer, Path, value_span
 from silogen_compiler.merge import texts
+from silogen_compiler.values import ENVIRONMENT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,6 +44,13 @@ def fill_in(layer: Layer, environment: Mapping[str, str]) -> Layer:
     return layer._replace(data=data, variables=variables)
 
 
+def refuse_bytes(environment: Mapping[str, str]) -> None:
+    """Raise Refused where a variable that replaces a default does not hold text."""
+    for name in ENVIRONMENT.values():
+        if not is_text(environment.get(name, "")):
+            raise Refused(Diagnostic("SG114", f"the environment variable `{name}` is not UTF-8"))
+
+
 def _value(match: re.Match[str], environment: Mapping[str, str]) -> str:
     escaped, name, default = match.groups()
     return match[0][1:] if escaped else environment.get(name) or default or ""
@@ -70,11 +78,18 @@ def _problems(
                 file=layer.name,
             )
         ]
+    if not is_text(environment.get(name, "")):
+        return [Diagnostic("SG114", f"the environment variable `{name}` is not UTF-8", span, file=layer.name)]
     if name not in environment and default is None:
         message = f"the environment variable `{name}` is not set"
         label = f"set it, or write ${{env:{name}:-default}}"
         return [Diagnostic("SG114", message, span, label, file=layer.name)]
     return []
+
+
+def is_text(value: str) -> bool:
+    """Tell whether an environment variable's value is text: bytes that are not UTF-8 come as surrogates."""
+    return value.isprintable() or not any("\ud800" <= char <= "\udfff" for char in value)
 
 
 def _broken(layer: Layer, path: Path) -> list[Diagnostic]:

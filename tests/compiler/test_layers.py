@@ -207,6 +207,13 @@ def test_a_reference_is_always_text():
     assert [d.code for d in compiled.diagnostics] == ["SG203"]
 
 
+@pytest.mark.parametrize("name", ["RUN", "CHECKPOINTS_PATH"])
+def test_a_variable_that_is_not_text_is_refused(name):
+    settings = ("training_args.run_name='${env:RUN}'",) if name == "RUN" else ()
+    compiled = compile_text("run.yaml", BASE, settings=settings, environment={name: "a\udcff"})
+    assert [d.message for d in compiled.diagnostics] == [f"the environment variable `{name}` is not UTF-8"]
+
+
 def test_a_token_stays_a_reference_and_is_not_looked_up():
     setting = "run_conf.model_args.token='${env:MY_TOKEN}'"
     environment = {"MY_TOKEN": "hf_secret"}
