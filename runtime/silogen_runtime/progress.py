@@ -9,6 +9,8 @@ import math
 import time
 from typing import TYPE_CHECKING, Any
 
+import psutil
+import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from silogen_compiler.files import write_whole
 from transformers import TrainerCallback
@@ -44,6 +46,8 @@ class MetricsFile(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         logs: Metrics = kwargs["logs"]
+        if "loss" in logs:
+            logs["memory_gb"] = round(memory() / 1e9, 3)
         if "num_tokens" in logs:
             logs["tokens_per_second"] = round(self._tokens_per_second(logs["num_tokens"]), 1)
         if is_main_process():
@@ -54,6 +58,14 @@ class MetricsFile(TrainerCallback):
         """Return the speed since the last log event; `tokens` counts from the start of this process."""
         (before, tokens_before), self.last = self.last, (time.monotonic(), tokens)
         return (tokens - tokens_before) / max(self.last[0] - before, 1e-9)
+
+
+def memory() -> int:
+    """Return the memory in bytes: the most that was taken of the GPU, or what this process takes now."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    taken: int = psutil.Process().memory_info().rss
+    return taken
 
 
 class ProgressLine(TrainerCallback):

@@ -21,7 +21,7 @@ from silogen_runtime.machine import check_machine
 from silogen_runtime.model import load_model
 from silogen_runtime.progress import MetricsFile, ProgressLine, read_metrics
 from silogen_runtime.quiet import quiet_libraries
-from silogen_runtime.report import draw_loss
+from silogen_runtime.report import draw_loss, write_report
 from silogen_runtime.resolved import parse
 from silogen_runtime.summary import show_findings, show_summary
 from silogen_runtime.tokenizer import for_inference, load_tokenizer
@@ -80,6 +80,7 @@ def train(resolved: dict[str, Any], *, console: Console) -> Outcome:
             if is_main_process():
                 save_final(trainer, chat, final)
                 draw_loss(read_metrics(metrics.path), output_dir / "loss.png")
+                write_report(read_metrics(metrics.path), resolved, output_dir / "report.html")
         return Outcome(
             steps=trainer.state.global_step,
             losses=logged(metrics.path, "loss"),

@@ -29,7 +29,9 @@ def test_a_name_stays_inside_the_output_folder(refusals, key, name):
     assert refusals(**{key: name}) == [f"{key} `{name}` is not a plain name of a folder inside `output_dir`"]
 
 
-@pytest.mark.parametrize("name", ["checkpoint-12", "metrics.jsonl", "resolved.json", "loss.png"])
+@pytest.mark.parametrize(
+    "name", ["checkpoint-12", "metrics.jsonl", "resolved.json", "loss.png", "report.html"]
+)
 def test_a_name_is_not_one_that_the_run_gives(refusals, name):
     assert refusals(final_checkpoint_name=name) == [
         f"final_checkpoint_name `{name}` is a name that the run itself gives"
@@ -102,7 +104,7 @@ def test_everything_goes_to_the_home_folder_for_a_tilde(resolve, run, tmp_path, 
     config = resolve(args=args, peft=LORA, template="keep-original")
     outcome, _ = run(config)
     assert outcome.final_checkpoint == home / "out" / "checkpoint-final"
-    ours = {"checkpoint-1", "checkpoint-final", "loss.png", "metrics.jsonl", "resolved.json"}
+    ours = {"checkpoint-1", "checkpoint-final", "loss.png", "metrics.jsonl", "report.html", "resolved.json"}
     assert ours <= {path.name for path in (home / "out").iterdir()}
     assert list(here.iterdir()) == []
     config["run"]["resume_from_checkpoint"] = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 START = """
 import json
+import re
 from rich.console import Console
 from silogen_runtime.train import train
 train(json.load(open("resolved.json")), console=Console(width=120))
@@ -148,6 +150,15 @@ def test_validation_is_recorded_and_drawn(resolve, run, tmp_path):
     assert all(line["tokens_per_second"] > 0 for line in lines if "loss" in line)
     assert (tmp_path / "out" / "loss.png").read_bytes().startswith(b"\x89PNG")
     assert json.loads((tmp_path / "out" / "resolved.json").read_text()) == config
+
+
+def test_the_report_is_one_page_with_every_chart(run, resolve, tmp_path):
+    run(resolve(args={"eval_strategy": "no"}))
+    page = (tmp_path / "out" / "report.html").read_text()
+    shown = re.findall(r"<figcaption>(.*?)</figcaption><svg", page)
+    assert shown == ["Loss", "Learning rate", "Gradient norm", "Throughput", "Memory"]
+    assert "max_length: " in page
+    assert not re.search(r"(?:src|href)=\"(?!#)", page)
 
 
 def test_the_summary_shows_what_is_trained(resolve, run):
