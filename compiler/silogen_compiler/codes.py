@@ -295,6 +295,34 @@ CODES: dict[str, Code] = {
         "compiled or not",
         "`torch_compile` is false, but a backend or a mode is set for it. transformers compiles the model as soon as one is.",
     ),
+    "SG352": _error(
+        "part of a step",
+        "Steps are counted in whole numbers. Only a number below 1 may have decimals: it is a share of all steps.",
+    ),
+    "SG353": _error(
+        "losses and weights do not match",
+        "`loss_weights` holds one weight for each loss in `loss_type`, in the same order.",
+    ),
+    "SG354": _warning(
+        "adapter setting unused",
+        "peft takes the setting, and nothing in the training reads it: TRL computes the loss itself, and no trainer makes the calls in each step that some adapters need.",
+    ),
+    "SG355": _error(
+        "deterministic or not",
+        "`full_determinism` is false, but `determinism: full` asks for it. The run would be deterministic.",
+    ),
+    "SG356": _warning(
+        "two names for a run",
+        "A run has one name. That in `tracking` decides.",
+    ),
+    "SG357": _error(
+        "pairs sorted by length",
+        "An example of method dpo is a pair of answers, with no length of its own to sort by. The trainer fails before its first step.",
+    ),
+    "SG358": _error(
+        "reference model cannot move",
+        "`sync_ref_model` moves the reference model towards the trained one. With an adapter there is no second model, and results computed in advance do not follow it.",
+    ),
     # SG4xx: migration
     "SG401": _warning(
         "older name",
@@ -324,6 +352,10 @@ CODES: dict[str, Code] = {
     "SG503": _error(
         "adapter on the output layer",
         "TRL computes the loss from lm_head's own weight, so an adapter on lm_head would never be trained.",
+    ),
+    "SG504": _error(
+        "setting refused by the loss",
+        "Some losses of method dpo do not work with every setting. The trainer refuses them, or fails in its first step.",
     ),
     # SG6xx: data
     "SG601": _error(

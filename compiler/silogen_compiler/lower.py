@@ -9,21 +9,14 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from silogen_compiler.adaptations import ADAPTATIONS, hide_secrets
 from silogen_compiler.chat_templates import chat_template
 from silogen_compiler.diagnostics import Diagnostic
-from silogen_compiler.landings import (
-    ARGS,
-    MODEL,
-    NO_EFFECT,
-    ONLY_WHEN_SET,
-    REPOSITORY,
-    SHARED,
-    TOKENIZER,
-    landing,
-)
-from silogen_compiler.rules import SECRETS, is_secret, without_credentials
-from silogen_compiler.schema import find, title
+from silogen_compiler.dpo import DPO
+from silogen_compiler.landings import ARGS, MODEL, ONLY_WHEN_SET, PEFT, QUANTIZATION, TOKENIZER, route
+from silogen_compiler.schema import find
 from silogen_compiler.spellings import SPELLINGS
+from silogen_compiler.unused import UNUSED_STEPS
 from silogen_compiler.values import DEFAULT, Origin, Values
 
 if TYPE_CHECKING:
@@ -34,9 +27,6 @@ API_VERSION = "silogen.resolved/v1"
 
 # Trainer, and the class of its arguments, by method.
 TRAINERS = {"sft": ("SFTTrainer", "SFTConfig"), "dpo": ("DPOTrainer", "DPOConfig")}
-
-QUANTIZATION = ("quantization", "kwargs")
-PEFT = ("peft", "kwargs")
 
 Tree = dict[str, Any]
 
@@ -57,7 +47,7 @@ class Lowered:
 
     def put(self, path: Path, value: Any, origin: Origin) -> None:
         """Write one value of the resolved config, with its origin."""
-        _put(self.resolved, path, value)
+        _write(_opened(self.resolved, path), path[-1], value)
         self.origins[path] = origin
 
     def origin(self, path: Path) -> Origin:
@@ -83,18 +73,45 @@ class Lowered:
         kwargs: Tree = node
         return kwargs
 
+    def surface(self) -> Tree:
+        """Return the arguments that the target's trainer takes, with their defaults."""
+        return self.target.classes[self.resolved["trainer"]["args_class"]]
+
 
 def lower(values: Values, target: Target) -> Lowered:
     """Write the resolved values as the keyword arguments of `target`."""
     lowered = Lowered(values, target)
-    for path, origin in values.origins.items():
-        place = landing(path)
-        if place is not None and not _is_left_out(path, values):
-            lowered.put(place, _at(values.data, path), origin)
-            lowered.sources[place] = path
-    for adapt in ADAPTATIONS:
+    _land(lowered)
+    for adapt in STEPS:
         adapt(lowered)
     return lowered
+
+
+def _land(lowered: Lowered) -> None:
+    """Put every value where it lands, if it is set and asked for.
+
+    The values of a section follow each other, and most of them land side by side.
+    """
+    data, quantizes = lowered.values.data, bool(lowered.values.bit_widths())
+    origins, sources = lowered.origins, lowered.sources
+    written: Any = data
+    node: Any = lowered.resolved
+    last_section: Path | None = None
+    last_above: Path | None = None
+    for path, origin in lowered.values.origins.items():
+        way = route(path)
+        if way is None or (path[0] == "quant_conf" and not quantizes):
+            continue
+        section, place, above = way
+        if section is not last_section:
+            written, last_section = _at(data, section), section
+        if above is not last_above:
+            node, last_above = _opened(lowered.resolved, place), above
+        value = written[path[-1]]
+        if value is not None or path[-1] not in ONLY_WHEN_SET:
+            _write(node, place[-1], value)
+            origins[place] = origin
+            sources[place] = path
 
 
 def _skeleton(values: Values, target: Target) -> Tree:
@@ -126,110 +143,31 @@ def _strategy(values: Values) -> str:
     return next(iter(named), "single" if values.world_size == 1 else "ddp")
 
 
-def _is_left_out(path: Path, values: Values) -> bool:
-    """Tell whether a value has no argument to land in: no effect today, not set, or not asked for."""
-    key, value = ".".join(map(str, path)), _at(values.data, path)
-    no_section = path[0] == "quant_conf" and not values.bit_widths()
-    not_set = value is None and (path[-1] in ONLY_WHEN_SET or path == ("training_args", "logging_dir"))
-    return key in NO_EFFECT or no_section or not_set
-
-
 def _at(node: Any, path: Path) -> Any:
     for key in path:
         node = node[key]
     return node
 
 
-def _put(node: Any, path: Path, value: Any) -> None:
-    """Write `value` at `path`, with a list or a mapping for each part of the path that is not there yet."""
+def _opened(node: Any, path: Path) -> Any:
+    """Return what holds the value at `path`: a list or a mapping, new where there is none yet."""
     for key, following in pairwise(path):
-        empty: Any = [] if isinstance(following, int) else {}
-        if isinstance(key, int):
-            if key == len(node):
-                node.append(empty)
-        elif node.get(key) is None:
-            node[key] = empty
-        node = node[key]
+        below = node.get(key) if isinstance(node, dict) else next(iter(node[key:]), None)
+        if below is None:
+            below = [] if isinstance(following, int) else {}
+            _write(node, key, below)
+        node = below
+    return node
+
+
+def _write(node: Any, key: str | int, value: Any) -> None:
+    """Write into a mapping, or at the end of a list. A mapping joins the one that is there."""
     if isinstance(node, list):
         node.append(value)
-    elif isinstance(value, dict) and isinstance(node.get(path[-1]), dict):
-        node[path[-1]] = {**node[path[-1]], **value}
+    elif isinstance(value, dict) and isinstance(node.get(key), dict):
+        node[key] = {**node[key], **value}
     else:
-        node[path[-1]] = value
-
-
-def no_effect(lowered: Lowered) -> None:
-    """Name what a person wrote and the target has no use for."""
-    values, target = lowered.values, lowered.target.name
-    for key, (right, why) in NO_EFFECT.items():
-        if values[key] != right:
-            message = f"`{key}` has no effect in {target}"
-            lowered.diagnostics.append(Diagnostic("SG502", message, values.span(key), why))
-
-
-def tokenizer(lowered: Lowered) -> None:
-    """Load the tokenizer from the model's place, unless it has its own, with the model's access arguments."""
-    own = lowered.values["run_conf.tokenizer"]
-    for key in SHARED if own else (*SHARED, *REPOSITORY, "pretrained_model_name_or_path"):
-        lowered.put((*TOKENIZER, key), lowered.kwargs(MODEL)[key], lowered.origin((*MODEL, key)))
-
-
-def texts(lowered: Lowered) -> None:
-    """Write what the libraries want as text or number where the config may hold another type."""
-    for path in (MODEL, TOKENIZER):
-        kwargs = lowered.kwargs(path)
-        kwargs.update({key: "" for key in kwargs if key == "subfolder" and kwargs[key] is None})
-    lowered.kwargs(MODEL)["offload_buffers"] = bool(lowered.kwargs(MODEL)["offload_buffers"])
-    if quantization := lowered.kwargs(QUANTIZATION):
-        quantization["llm_int8_threshold"] = float(quantization["llm_int8_threshold"])
-
-
-def classes(lowered: Lowered) -> None:
-    """Name the classes that the arguments of adapter and quantization belong to."""
-    values, resolved = lowered.values, lowered.resolved
-    if "peft_kwargs" in values["peft_conf"]:
-        definition = title(find(("peft_conf",), values.data))
-        resolved["peft"] = {"class": definition.replace("PeftConfig", "Config"), **resolved["peft"]}
-    if values.bit_widths():
-        resolved["quantization"] = {"class": "BitsAndBytesConfig", **resolved["quantization"]}
-
-
-def sft(lowered: Lowered) -> None:
-    """Lower what method sft alone has: silogen prepares the data, so the trainer need not."""
-    values = lowered.values
-    if values["method"] != "sft":
-        return
-    data = lowered.resolved["data"]
-    data["loss_on"] = "assistant" if values["sft_args.train_on_completions_only"] else "all"
-    lowered.put((*ARGS, "max_length"), data["max_length"], values.origin("sft_args.max_seq_length"))
-    prepared = Origin("silogen prepares the data")
-    lowered.put((*ARGS, "dataset_kwargs"), {"skip_prepare_dataset": True}, prepared)
-
-
-def dpo(lowered: Lowered) -> None:
-    """Lower what method dpo alone has."""
-    if lowered.values["method"] == "dpo":
-        lowered.put(("run", "save_name_if_new_basemodel"), None, Origin("method dpo adds no tokens"))
-        path = (*ARGS, "max_length")
-        lowered.put(("data", "max_length"), lowered.kwargs(ARGS)["max_length"], lowered.origins[path])
-
-
-def run_name(lowered: Lowered) -> None:
-    """Take the run's name from the tracking section where that has one."""
-    values = lowered.values
-    tracking, own = values["tracking"], values["training_args.run_name"]
-    if tracking and tracking["run_name"]:
-        lowered.put((*ARGS, "run_name"), tracking["run_name"], values.origin("tracking.run_name"))
-        if own not in (None, tracking["run_name"]):
-            message = "`training_args.run_name` has no effect beside `tracking.run_name`"
-            span = values.span("training_args.run_name")
-            lowered.diagnostics.append(Diagnostic("SG502", message, span, "remove it"))
-
-
-def spellings(lowered: Lowered) -> None:
-    """Write each argument as the target spells it."""
-    for spell in SPELLINGS:
-        spell(lowered)
+        node[key] = value
 
 
 def surfaces(lowered: Lowered) -> None:
@@ -256,13 +194,12 @@ def _fit(lowered: Lowered, path: Path, name: str) -> None:
     """Fit one set of keyword arguments to its class."""
     kwargs, surface = lowered.kwargs(path), lowered.target.classes[name]
     choices = lowered.target.choices.get(name, {})
-    for key in list(kwargs):
+    for key in [key for key in kwargs if key not in surface or key in choices]:
         if key not in surface:
             _say(lowered, (*path, key), f"{name} of {lowered.target.name} has no `{key}`", kwargs.pop(key))
-        elif kwargs[key] not in choices.get(key, [kwargs[key]]):
-            _say(
-                lowered, (*path, key), f"`{key}` of {name} of {lowered.target.name} cannot be `{kwargs[key]}`"
-            )
+        elif kwargs[key] not in choices[key]:
+            message = f"`{key}` of {name} of {lowered.target.name} cannot be `{kwargs[key]}`"
+            _say(lowered, (*path, key), message)
 
 
 def _say(lowered: Lowered, path: Path, message: str, value: Any = ...) -> None:
@@ -280,11 +217,11 @@ def _is_default(lowered: Lowered, source: Path, value: Any) -> bool:
 
 def complete(lowered: Lowered) -> None:
     """Write out the trainer's other arguments too, so that no default of a library version decides."""
-    name = lowered.resolved["trainer"]["args_class"]
-    args = lowered.kwargs(ARGS)
-    for key, default in lowered.target.classes[name].items():
-        if key not in args and key != "resume_from_checkpoint":
-            lowered.put((*ARGS, key), default, Origin(f"{name}'s default"))
+    args, surface = lowered.kwargs(ARGS), lowered.surface()
+    origin = Origin(f"{lowered.resolved['trainer']['args_class']}'s default")
+    for key in [key for key in surface if key not in args and key != "resume_from_checkpoint"]:
+        args[key] = surface[key]
+        lowered.origins[*ARGS, key] = origin
 
 
 def sort(lowered: Lowered) -> None:
@@ -292,32 +229,7 @@ def sort(lowered: Lowered) -> None:
     for *section, name in (MODEL, TOKENIZER, QUANTIZATION, PEFT, ARGS):
         node = lowered.kwargs(tuple(section))
         if name in (node or {}):
-            node[name] = dict(sorted(node[name].items()))
+            node[name] = {key: node[name][key] for key in sorted(node[name])}
 
 
-def hide_secrets(lowered: Lowered) -> None:
-    """Leave a reference to an environment variable where a secret stood."""
-    for key, variable in SECRETS.items():
-        place = landing(tuple(key.split(".")))
-        assert place is not None
-        if is_secret(lowered.values[key]):
-            _put(lowered.resolved, place, f"${{env:{variable}}}")
-    lowered.kwargs(TOKENIZER)["token"] = lowered.kwargs(MODEL)["token"]
-    if tracking := lowered.resolved["tracking"]:
-        tracking["mlflow_server_uri"] = without_credentials(tracking["mlflow_server_uri"])
-
-
-ADAPTATIONS = (
-    no_effect,
-    tokenizer,
-    texts,
-    classes,
-    sft,
-    dpo,
-    run_name,
-    spellings,
-    surfaces,
-    complete,
-    sort,
-    hide_secrets,
-)
+STEPS = (*ADAPTATIONS, *SPELLINGS, *DPO, *UNUSED_STEPS, surfaces, complete, sort, hide_secrets)

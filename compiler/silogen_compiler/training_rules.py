@@ -7,7 +7,9 @@ import re
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
+from silogen_compiler.contradictions import CONTRADICTIONS
 from silogen_compiler.diagnostics import Diagnostic, Findings
+from silogen_compiler.dpo_rules import dpo_settings
 from silogen_compiler.peft_rules import PEFT_RULES, checkpointing_key
 from silogen_compiler.resolve import deepspeed_sizes, scaled_learning_rate
 
@@ -206,14 +208,14 @@ def warmup_ends(values: Values) -> Findings:
         yield Diagnostic("SG349", message, span, label, notes=note)
 
 
-def compiling_or_not(values: Values) -> Findings:
-    """Refuse a written false that TrainingArguments turns into true."""
-    switch = "training_args.torch_compile"
-    for key in ("torch_compile_backend", "torch_compile_mode"):
-        if values[f"training_args.{key}"] is not None and values.is_written(switch) and not values[switch]:
-            message = f"`torch_compile` is false, and `{key}` turns it on"
-            note = values.also(f"training_args.{key}")
-            yield Diagnostic("SG351", message, values.span(switch), "remove one of them", notes=note)
+def whole_steps(values: Values) -> Findings:
+    """Refuse part of a step. transformers refuses it too, except for the warmup, which it rounds down."""
+    for key in ("logging_steps", "save_steps", "eval_steps", "warmup_steps"):
+        steps = values[f"training_args.{key}"] or 0
+        if steps > 1 and steps != int(steps):
+            message = f"`{key}` is {steps}, and there is no part of a step"
+            label = f"write {int(steps)} or {int(steps) + 1}, or a share of all steps below 1"
+            yield Diagnostic("SG352", message, values.span(f"training_args.{key}"), label)
 
 
 TRAINING_RULES: tuple[Callable[[Values], Findings], ...] = (
@@ -232,5 +234,7 @@ TRAINING_RULES: tuple[Callable[[Values], Findings], ...] = (
     best_model_settings_used,
     fixed_batch_size,
     warmup_ends,
-    compiling_or_not,
+    whole_steps,
+    dpo_settings,
+    *CONTRADICTIONS,
 )

@@ -2667,7 +2667,7 @@ class DPOTrainingArguments(BaseModel):
     use_weighting: Annotated[
         bool,
         Field(
-            description="Weights each pair by how likely the model itself is to write its answers (WPO), for preferences that another model wrote. Not with `aot`, `aot_unpaired` or `sft`."
+            description="Weights each pair by how likely the model itself is to write its answers (WPO), for preferences that another model wrote. Not with `aot`, `aot_unpaired`, `hinge` or `sft`."
         ),
     ] = False
     ld_alpha: Annotated[
@@ -3750,7 +3750,7 @@ class AdaLoraKwargs(BaseModel):
     orth_reg_weight: Annotated[
         float,
         Field(
-            description="Weight of the penalty that keeps the adapter's matrices orthogonal. It is part of the logged loss.",
+            description="Weight of the penalty that keeps the adapter's matrices orthogonal. TRL 1 computes the loss without it.",
             ge=0.0,
         ),
     ] = 0.5
@@ -6718,7 +6718,7 @@ class ShadowKwargs(BaseModel):
     auxiliary_loss_weight: Annotated[
         float,
         Field(
-            description="Weight of the shadow's own loss within the logged loss. Raise it to use the shadow alone later; 0 turns it off.",
+            description="Weight of the shadow's own loss, which is for using the shadow alone later; 0 turns it off. TRL 1 computes the loss without it.",
             ge=0.0,
         ),
     ] = 0.05
@@ -8524,7 +8524,8 @@ class RunConfig(BaseModel):
     tokenizer: Annotated[
         str | None,
         Field(
-            description="Tokenizer: a local folder or a hub id; null uses the model's."
+            description="Tokenizer: a local folder or a hub id; null uses the model's.",
+            min_length=1,
         ),
     ] = None
     use_fast_tokenizer: Annotated[

@@ -99,72 +99,6 @@ def configs():
     return _config()
 
 
-def accepted_configs():
-    """Return the strategy for configs without what the real classes refuse or change, and no rule names."""
-    return configs().filter(lambda config: not any(refuses(config) for refuses in REFUSED))
-
-
-def fractional_steps(config):
-    """ValueError: --logging_steps must be an integer if bigger than 1: 3.7 (also save_steps, eval_steps)."""
-    args = config["training_args"]
-    steps = [args.get(f"{kind}_steps") or 0 for kind in ("logging", "save", "eval")]
-    return any(number > 1 and number != int(number) for number in steps)
-
-
-def unequal_loss_weights(config):
-    """ValueError: `loss_weights` must have the same length as `loss_type` when combining multiple losses."""
-    args = config["training_args"]
-    losses, weights = args.get("loss_type", "sigmoid"), args.get("loss_weights")
-    return weights is not None and len(weights) != (1 if isinstance(losses, str) else len(losses))
-
-
-def other_task_for_cpt(config):
-    """ValueError: CPTConfig only supports task_type = CAUSAL_LM."""
-    adapter = config["peft_conf"]
-    return adapter["peft_type"] == "CPT" and adapter.get("task_type", "CAUSAL_LM") != "CAUSAL_LM"
-
-
-def sizes_for_cpt(config):
-    """No error: CPTConfig forgets sizes that are written, and works out its own."""
-    adapter = config["peft_conf"]
-    sizes = {
-        "num_virtual_tokens",
-        "num_transformer_submodules",
-        "num_layers",
-        "token_dim",
-        "num_attention_heads",
-    }
-    return adapter["peft_type"] == "CPT" and not sizes.isdisjoint(adapter["peft_kwargs"])
-
-
-def layers_beside_text_for_unilora(config):
-    """ValueError: `layers_pattern` cannot be used when `target_modules` is a str."""
-    adapter = config["peft_conf"]
-    kwargs = adapter.get("peft_kwargs", {})
-    text = isinstance(kwargs.get("target_modules"), str)
-    layers = any(kwargs.get(key) is not None for key in ("layers_pattern", "layers_to_transform"))
-    return adapter["peft_type"] == "UNILORA" and text and layers
-
-
-def foreign_keys_for_adalora(config):
-    """No error: AdaLoraConfig drops the keys of nested configs that it does not know."""
-    adapter = config["peft_conf"]
-    lora = bundle()["$defs"]["LoraKwargs"]["properties"]
-    known = {key: node["then"]["propertyNames"]["enum"] for key, node in lora.items() if "then" in node}
-    nested = {key: adapter.get("peft_kwargs", {}).get(key) or {} for key in known}
-    return adapter["peft_type"] == "ADALORA" and any(nested[key].keys() - known[key] for key in known)
-
-
-REFUSED = (
-    fractional_steps,
-    unequal_loss_weights,
-    other_task_for_cpt,
-    sizes_for_cpt,
-    layers_beside_text_for_unilora,
-    foreign_keys_for_adalora,
-)
-
-
 @st.composite
 def _config(draw):
     config = _value(draw, "", bundle())
@@ -182,6 +116,12 @@ def _agree(config):
     quantization = config.get("quant_conf", {})
     if quantization.get("load_in_4bit") and quantization.get("load_in_8bit"):
         del quantization["load_in_8bit"]
+    for key in ("logging_steps", "save_steps", "eval_steps", "warmup_steps"):
+        if (args.get(key) or 0) > 1:
+            args[key] = int(args[key])
+    losses, weights = args.get("loss_type", ""), args.get("loss_weights") or []
+    if len(weights) != (1 if isinstance(losses, str) else len(losses)):
+        args.pop("loss_weights", None)
 
 
 def _value(draw, key, node):

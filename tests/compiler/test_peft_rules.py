@@ -10,7 +10,13 @@ import torch
 import transformers
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from silogen_compiler.load import load_text
-from silogen_compiler.peft_rules import LORA_VARIANTS, NO_LAYERS_OF_TEXT, NO_PATTERN_ALONE, REFUSALS
+from silogen_compiler.peft_refusals import (
+    NO_LAYERS_OF_TEXT,
+    NO_PATTERN_ALONE,
+    NO_PATTERN_OF_TEXT,
+    REFUSALS,
+)
+from silogen_compiler.peft_rules import LORA_VARIANTS
 from silogen_compiler.rules import check_rules
 from silogen_compiler.validate import validate
 from silogen_compiler.values import Values
@@ -27,6 +33,7 @@ TEXT = {"prompt_tuning_init": "TEXT", "prompt_tuning_init_text": "Sort: "}
 # Each is refused at its last argument or, where another is named, at that.
 REFUSED = [
     *((kind, {"target_modules": ".*q", "layers_to_transform": [0]}) for kind in sorted(NO_LAYERS_OF_TEXT)),
+    *((kind, {"target_modules": ".*q", "layers_pattern": "layers"}) for kind in sorted(NO_PATTERN_OF_TEXT)),
     *((kind, {"target_modules": ["q"], "layers_pattern": "layers"}) for kind in sorted(NO_PATTERN_ALONE)),
     ("LORA", {"megatron_config": {"a": 1}, "use_dora": True}),
     ("LORA", {"init_lora_weights": "pissa", "lora_bias": True}),
@@ -62,7 +69,7 @@ TAKEN = [
 ]
 
 
-def config(peft_type, kwargs, **training_args):
+def config(peft_type, kwargs, task="CAUSAL_LM", **training_args):
     return {
         "method": "sft",
         "data_conf": {
@@ -71,7 +78,11 @@ def config(peft_type, kwargs, **training_args):
         },
         "training_args": training_args,
         "batchsize_conf": {"total_train_batch_size": 1, "max_per_device_train_batch_size": 1},
-        "peft_conf": {"peft_type": peft_type, "peft_kwargs": {**REQUIRED.get(peft_type, {}), **kwargs}},
+        "peft_conf": {
+            "peft_type": peft_type,
+            "task_type": task,
+            "peft_kwargs": {**REQUIRED.get(peft_type, {}), **kwargs},
+        },
         "run_conf": {"model": "models/base"},
         "sft_args": {"max_seq_length": 1024},
     }
@@ -139,6 +150,34 @@ def test_loftq_that_peft_drops():
     [finding] = findings("LORA", dropped)[1]
     assert (finding.code, build("LORA", dropped).loftq_config) == ("SG335", {})
     assert findings("LORA", {**dropped, "init_lora_weights": "loftq"})[1] == []
+
+
+SIZES = {"num_virtual_tokens": 3, "num_transformer_submodules": 2, "num_layers": 4, "token_dim": 8}
+SIZES |= {"num_attention_heads": 2}
+
+
+@pytest.mark.parametrize("key", SIZES)
+def test_sizes_that_cpt_forgets(key):
+    [finding] = findings("CPT", {key: SIZES[key]})[1]
+    assert (finding.code, getattr(build("CPT", {key: SIZES[key]}), key) == SIZES[key]) == ("SG335", False)
+    assert (
+        findings("CPT", {"num_virtual_tokens": 2, "num_transformer_submodules": 1, "num_layers": None})[1]
+        == []
+    )
+
+
+def test_the_task_of_cpt():
+    layer = load_text("a.json", json.dumps(config("CPT", {}, task="SEQ_CLS"), indent=1))
+    [finding] = check_rules(Values(layer, 1, {}))
+    assert (finding.code, "SEQ_CLS" in finding.message) == ("SG335", True)
+    with pytest.raises(ValueError, match="only supports task_type"):
+        peft.CPTConfig(task_type="SEQ_CLS", **REQUIRED["CPT"])
+
+
+def test_keys_that_adalora_would_drop():
+    layer = load_text("a.json", json.dumps(config("ADALORA", {"eva_config": {"a": 1}}), indent=1))
+    [finding] = validate(layer)[0]
+    assert (finding.code, finding.message.split("`")[1]) == ("SG207", "eva_config")
 
 
 def test_the_kinds_of_lora_are_those_of_peft():

@@ -54,11 +54,17 @@ def test_adapter_config(resolved):
     if resolved["peft"] and "class" in resolved["peft"]:
         kwargs = resolved["peft"]["kwargs"]
         built = getattr(peft, resolved["peft"]["class"])(**kwargs)
-        held = {name: getattr(built, name) for name in kwargs}
+        held = {name: _as_mapping(getattr(built, name), kwargs[name]) for name in kwargs}
         held["target_modules"] = (
             sorted(held["target_modules"]) if _is_set(held) else held.get("target_modules")
         )
         assert held == {"target_modules": None, **kwargs}
+
+
+def _as_mapping(held, value):
+    """Return what a class of its own holds of a mapping that was written."""
+    made = isinstance(value, dict) and not isinstance(held, dict)
+    return {key: getattr(held, key) for key in value} if made else held
 
 
 def _is_set(held):

@@ -185,6 +185,8 @@ def test_optimizers_that_are_not_paged(name):
 
 # One setting beside another
 
+SERVER = {"mlflow_server_uri": "http://localhost:5000", "experiment_name": "a"}
+
 
 @pytest.mark.parametrize(
     ("args", "kwargs", "code"),
@@ -202,6 +204,19 @@ def test_optimizers_that_are_not_paged(name):
         ({"auto_find_batch_size": True}, {}, "SG348"),
         ({"max_steps": 10, "warmup_steps": 10}, {}, "SG349"),
         ({"torch_compile": False, "torch_compile_mode": "default"}, {}, "SG351"),
+        ({"logging_steps": 2.5}, {}, "SG352"),
+        ({"save_steps": 500.5}, {}, "SG352"),
+        ({"eval_steps": 1.01}, {}, "SG352"),
+        ({"warmup_steps": 3.7}, {}, "SG352"),
+        ({"full_determinism": False}, {"run_conf": {"determinism": "full"}}, "SG355"),
+        ({"run_name": "a"}, {"tracking": {**SERVER, "run_name": "b"}}, "SG356"),
+        ({"gradient_checkpointing": True, "activation_checkpointing": False}, {}, "SG404"),
+        ({"gradient_checkpointing": False, "activation_checkpointing": True}, {}, "SG404"),
+        (
+            {"gradient_checkpointing_kwargs": {"a": 1}, "activation_checkpointing_kwargs": '{"a": 2}'},
+            {},
+            "SG404",
+        ),
     ],
 )
 def test_settings_that_do_not_go_together(args, kwargs, code):
@@ -212,7 +227,17 @@ def test_settings_that_do_not_go_together(args, kwargs, code):
     ("args", "kwargs"),
     [
         ({"gradient_checkpointing": True, "use_cache": False}, {"model_args": {"use_cache": False}}),
-        ({"gradient_checkpointing": True, "activation_checkpointing": False, "use_cache": True}, {}),
+        ({"activation_checkpointing": False, "use_cache": True}, {}),
+        ({"gradient_checkpointing": True, "activation_checkpointing": True}, {}),
+        ({"gradient_checkpointing": None, "activation_checkpointing": True}, {}),
+        ({"gradient_checkpointing": True, "activation_checkpointing": None}, {}),
+        ({"gradient_checkpointing_kwargs": {"a": 1}, "activation_checkpointing_kwargs": '{"a": 1}'}, {}),
+        ({"logging_steps": 2.0, "save_steps": 0.5, "eval_steps": 0, "warmup_steps": 1e3}, {}),
+        ({"full_determinism": True}, {"run_conf": {"determinism": "full"}}),
+        ({"full_determinism": False}, {"run_conf": {"determinism": "half"}}),
+        ({"run_name": "a"}, {"tracking": {**SERVER, "run_name": "a"}}),
+        ({"run_name": "a"}, {"tracking": SERVER}),
+        ({"run_name": None}, {"tracking": {**SERVER, "run_name": "a"}}),
         ({"use_cache": True}, {"model_args": {"use_cache": True}}),
         ({"optim": "paged_adamw_8bit"}, {}),
         ({"optim": "adamw_8bit", "use_cpu": True}, {}),
