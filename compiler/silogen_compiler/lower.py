@@ -109,7 +109,10 @@ def _land(lowered: Lowered) -> None:
             node, last_above = _opened(lowered.resolved, place), above
         value = written[path[-1]]
         if value is not None or path[-1] not in ONLY_WHEN_SET:
-            _write(node, place[-1], value)
+            if type(value) is dict or type(node) is list:
+                _write(node, place[-1], value)
+            else:
+                node[place[-1]] = value
             origins[place] = origin
             sources[place] = path
 

@@ -209,8 +209,9 @@ class _Reader:
         """
         line = bisect_right(self.line_starts, start)
         first = self.line_starts[line - 1]
-        stop = min(end, first + len(self.text[first : self.line_end(line)].rstrip()))
-        return Span(self.name, line, start - first + 1, max(stop, start) - first + 1)
+        if "\n" in self.text[start:end]:
+            end = max(start, first + len(self.text[first : self.line_end(line)].rstrip()))
+        return Span(self.name, line, start - first + 1, end - first + 1)
 
     def line_end(self, line: int) -> int:
         return self.line_starts[line] if line < len(self.line_starts) else len(self.text)
