@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from silogen_compiler.landings import ARGS
-from silogen_compiler.values import Origin
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,7 +92,7 @@ def losses(lowered: Lowered) -> None:
 
 def _rewrite(lowered: Lowered, key: str, value: Any, why: str) -> None:
     old, origin = lowered.kwargs(ARGS)[key], lowered.origins[*ARGS, key]
-    lowered.put((*ARGS, key), value, Origin(f"{why} {old} ({origin.text})"))
+    lowered.put((*ARGS, key), value, origin._replace(text=f"{why} {old} ({origin.text})"))
 
 
 def prompt_length(lowered: Lowered) -> None:
