@@ -18,6 +18,10 @@ COMMANDS = {
         "silogen_compiler.commands.compile:compile_command",
         "Resolve a config to the exact arguments of the libraries.",
     ),
+    "diff": (
+        "silogen_compiler.commands.diff:diff",
+        "Compare what two configs resolve to.",
+    ),
     "explain": (
         "silogen_compiler.commands.explain:explain",
         "Say what a key or the code of a finding means.",

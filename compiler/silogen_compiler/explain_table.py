@@ -55,7 +55,9 @@ def _line(row: Row, *, is_short: bool) -> Line:
     key = dotted(row.path[1:]) or dotted(row.path)
     rules = {argument.rule for argument in row.arguments if argument.rule}
     places = [argument.place for argument in row.arguments]
-    short = [place[:-1] if is_short and place[-1] == row.path[-1] else place for place in places]
+    short = [
+        place[:-1] if is_short and place[1:] and place[-1] == row.path[-1] else place for place in places
+    ]
     argument = f"by the rule {', '.join(sorted(rules))}" if rules else ", ".join(map(dotted, short))
     return Line(key, as_yaml(row.value), argument or "-", row.origin.text, row.origin.text == DEFAULT.text)
 
