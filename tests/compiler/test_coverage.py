@@ -11,6 +11,8 @@ from silogen_compiler.migrate import MIGRATIONS
 # Codes that no case file can print, with the reason.
 NO_CASE = {
     "SG101": "the file is not there or may not be read (test_cli.py)",
+    "SG120": "needs a lock (test_lock.py)",
+    "SG121": "needs a lock (test_lock.py)",
 }
 FIRST_OF_DATA = "SG6"
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from silogen_compiler.commands.options import compile_options
+from silogen_compiler.commands.options import locked as locked_option
 from silogen_compiler.commands.report import EXIT_ERRORS, report_findings, write_output
 from silogen_compiler.emit import FORMATS
 from silogen_compiler.pipeline import compile_file
@@ -35,19 +36,36 @@ if TYPE_CHECKING:
     help="Write to this file, whole or not at all; - is standard output.",
 )
 @click.option("--explain", is_flag=True, help="Print a table of every value with its argument and origin.")
-def compile_command(
-    configs: tuple[str, ...], format_name: str, output: str | None, *, explain: bool, **options: Any
+@click.option(
+    "--lock", is_flag=True, help="Write NAME.lock.json beside the config: what it reads and resolves to."
+)
+@locked_option
+def compile_command(  # noqa: PLR0913 - options of a command
+    configs: tuple[str, ...],
+    format_name: str,
+    output: str | None,
+    *,
+    explain: bool,
+    lock: bool,
+    locked: bool,
+    **options: Any,
 ) -> None:
     """Resolve a config (YAML, TOML or JSON; - for standard input) and print the resolved config.
 
     Of several CONFIGS, each goes over those before it: objects merge, lists and other values replace.
     Findings go to standard error. Neither data nor model have to exist.
     """
+    if lock and locked:
+        raise click.UsageError("--lock writes the lock that --locked compares with: give one of them")
     refuse_same_file(output, configs)
     compiled = compile_file(*configs, **options)
     report_findings(compiled.diagnostics, compiled.sources)
     if compiled.resolved is None:
         sys.exit(EXIT_ERRORS)
+    if lock or locked:
+        from silogen_compiler.commands.locking import require_lock, write_lock  # noqa: PLC0415 - start-up time
+
+        (write_lock if lock else require_lock)(configs, compiled)
     write_output(
         output,
         table(compiled, output) if explain else FORMATS[format_name](compiled.resolved, compiled.origins),
