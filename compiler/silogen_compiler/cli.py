@@ -26,6 +26,8 @@ COMMANDS = {
         "silogen_compiler.commands.explain:explain",
         "Say what a key or the code of a finding means.",
     ),
+    "init": ("silogen_compiler.commands.init:init", "Write a commented config to start from."),
+    "schema": ("silogen_compiler.commands.schema:schema", "Print the JSON Schema of configs, for editors."),
     "train": ("silogen_runtime.cli:train_command", "Train what a config or a resolved config says."),
 }
 
