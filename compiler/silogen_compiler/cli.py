@@ -18,10 +18,16 @@ COMMANDS = {
         "silogen_compiler.commands.compile:compile_command",
         "Resolve a config to the exact arguments of the libraries.",
     ),
+    "diff": (
+        "silogen_compiler.commands.diff:diff",
+        "Compare what two configs resolve to.",
+    ),
     "explain": (
         "silogen_compiler.commands.explain:explain",
         "Say what a key or the code of a finding means.",
     ),
+    "init": ("silogen_compiler.commands.init:init", "Write a commented config to start from."),
+    "schema": ("silogen_compiler.commands.schema:schema", "Print the JSON Schema of configs, for editors."),
     "train": ("silogen_runtime.cli:train_command", "Train what a config or a resolved config says."),
 }
 

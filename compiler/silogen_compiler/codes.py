@@ -85,6 +85,14 @@ CODES: dict[str, Code] = {
         "setting cannot be applied",
         "`--set` takes KEY=VALUE, with dots between keys and [0] for the first item of a list. The key must lead through mappings and lists that are there or can be made.",
     ),
+    "SG120": _error(
+        "drift from the lock",
+        "A value, a version or a file is not what it was when `silogen compile --lock` wrote the lock. Undo the change, or write the lock anew.",
+    ),
+    "SG121": _error(
+        "no lock",
+        "There is no lock beside the config, or the file is not one that `silogen compile --lock` wrote.",
+    ),
     # SG2xx: schema
     "SG201": _error(
         "unknown key",

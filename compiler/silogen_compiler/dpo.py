@@ -116,7 +116,7 @@ def _names(lowered: Lowered) -> list[str]:
 
 def _rewrite(lowered: Lowered, key: str, value: Any, why: str) -> None:
     old, origin = lowered.kwargs(ARGS)[key], lowered.origins[*ARGS, key]
-    lowered.put((*ARGS, key), value, Origin(f"{why} {old} ({origin.text})"))
+    lowered.put((*ARGS, key), value, origin._replace(text=f"{why} {old} ({origin.text})"))
 
 
 DPO = (lengths, losses, alpha_divergence, refused_by_losses, unread_smoothing)

@@ -9,23 +9,31 @@ from silogen_compiler.diagnostics import Diagnostic, Refused
 from silogen_compiler.load import Layer, load_text, read_source, value_span
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from silogen_compiler.diagnostics import Span
 
 MOST_FILES = 256
 
 
-def load_files(names: Sequence[str], sources: dict[str, str]) -> list[Layer]:
+def from_disk(name: str) -> tuple[str, str]:
+    """Return what findings call a file, and its text."""
+    return printable(name), read_source(name)
+
+
+def load_files(
+    names: Sequence[str], sources: dict[str, str], read: Callable[[str], tuple[str, str]] = from_disk
+) -> list[Layer]:
     """Return the layers of the files `names` and of all that they extend, in the order of merging.
 
-    What is read is noted in `sources` by its name. Raises Refused with what is wrong in any of the files.
+    `read` takes a file's name and returns what findings call it, and its text; what is read is noted in
+    `sources`. Raises Refused with what is wrong in any of the files.
     """
     layers: list[Layer] = []
     found: list[Diagnostic] = []
     for name in names:
         try:
-            layers += with_bases(_load(name, None, sources), (name,), sources)
+            layers += with_bases(_load(name, None, sources, read), (name,), sources, read)
         except Refused as refused:
             found += refused.diagnostics
     if found:
@@ -33,7 +41,12 @@ def load_files(names: Sequence[str], sources: dict[str, str]) -> list[Layer]:
     return layers
 
 
-def with_bases(layer: Layer, chain: tuple[str, ...], sources: dict[str, str]) -> list[Layer]:
+def with_bases(
+    layer: Layer,
+    chain: tuple[str, ...],
+    sources: dict[str, str],
+    read: Callable[[str], tuple[str, str]] = from_disk,
+) -> list[Layer]:
     """Return the layers that `layer` extends, and itself.
 
     `chain` holds the files that led to it; what is read is noted in `sources`.
@@ -49,7 +62,7 @@ def with_bases(layer: Layer, chain: tuple[str, ...], sources: dict[str, str]) ->
         name = os.path.normpath(os.path.join(os.path.dirname(chain[-1]), base))  # noqa: PTH118, PTH120
         span = value_span(layer, ("extends", index))
         _check_chain(chain, name, span)
-        layers += with_bases(_load(name, span, sources), (*chain, name), sources)
+        layers += with_bases(_load(name, span, sources, read), (*chain, name), sources, read)
         if len(layers) > MOST_FILES:
             raise Refused(Diagnostic("SG108", f"more than {MOST_FILES} files are extended", span))
     data = {key: value for key, value in layer.data.items() if key != "extends"}
@@ -65,13 +78,14 @@ def _check_chain(chain: tuple[str, ...], name: str, span: Span | None) -> None:
         raise Refused(Diagnostic("SG113", f"files extend each other: {circle}", span, "remove this one"))
 
 
-def _load(name: str, span: Span | None, sources: dict[str, str]) -> Layer:
+def _load(
+    name: str, span: Span | None, sources: dict[str, str], read: Callable[[str], tuple[str, str]]
+) -> Layer:
     """Return the file `name`; where it cannot be read, `span` is the place that names it."""
     try:
-        text = read_source(name)
+        name, text = read(name)
     except Refused as refused:
         raise Refused(*(d._replace(span=d.span or span) for d in refused.diagnostics)) from None
-    name = printable(name)
     sources[name] = text
     return load_text(name, text)
 

@@ -91,6 +91,11 @@ def suggest_key(name: str, section: str, node: Schema) -> Hint:
     return Hint("remove it" if len(here) > MOST_LISTED or not here else f"known keys: {', '.join(here)}")
 
 
+def places_of(name: str) -> list[str]:
+    """Return the sections that take the key `name`, outermost first."""
+    return _sections().get(name, [])
+
+
 def suggest_value(value: Any, allowed: list[Any]) -> str:
     """Return a label for a value that is not among `allowed`, or an empty text."""
     words = [option for option in allowed if isinstance(option, str)]

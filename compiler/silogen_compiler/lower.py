@@ -208,7 +208,8 @@ def _fit(lowered: Lowered, path: Path, name: str) -> None:
 def _say(lowered: Lowered, path: Path, message: str, value: Any = ...) -> None:
     """Name an argument that the target lacks, unless it says nothing but what the target does anyway."""
     origin, source = lowered.take(path)
-    if source is None or (value is not ... and (origin == DEFAULT or _is_default(lowered, source, value))):
+    is_default = origin.text == DEFAULT.text
+    if source is None or (value is not ... and (is_default or _is_default(lowered, source, value))):
         return
     span = lowered.values.span(".".join(map(str, source)))
     lowered.diagnostics.append(Diagnostic("SG501", message, span, "remove it, or compile for a newer target"))

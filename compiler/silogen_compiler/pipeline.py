@@ -19,7 +19,7 @@ from silogen_compiler.rules import check_rules
 from silogen_compiler.settings import apply_settings
 from silogen_compiler.targets import Target, installed_target, load_target
 from silogen_compiler.validate import validate
-from silogen_compiler.values import Origin, Values
+from silogen_compiler.values import Config, Origin, Values
 from silogen_compiler.variables import fill_in, refuse_bytes
 
 if TYPE_CHECKING:
@@ -30,13 +30,15 @@ class Compiled(NamedTuple):
     """What a config compiles to.
 
     `resolved` is None where `diagnostics` holds an error. `origins` maps paths of `resolved` to where their
-    values come from; `sources` maps the names of the files read to their text.
+    values come from; `sources` maps the names of the files read to their text. `config` is the config itself
+    with all its values, None where it has errors.
     """
 
     resolved: dict[str, Any] | None
     origins: dict[Path, Origin]
     diagnostics: list[Diagnostic]
     sources: dict[str, str]
+    config: Config | None = None
 
 
 class Options(NamedTuple):
@@ -120,7 +122,7 @@ def compile_layer(layer: Layer, target: Target, world_size: int, environment: Ma
     lowered = lower(values, target)
     found += lowered.diagnostics
     resolved = None if has_errors(found) else add_digest(lowered.resolved)
-    return Compiled(resolved, lowered.origins, found, sources)
+    return Compiled(resolved, lowered.origins, found, sources, values.config())
 
 
 def _with_layer_below(diagnostic: Diagnostic, layer: Layer) -> Diagnostic:

@@ -14,7 +14,7 @@ DATA_TYPES = {"sft": "ChatConversation", "dpo": "DirectPreference"}
 def resolve(values: Values) -> None:
     """Work out every derived value of a config that has no errors."""
     for derive in DERIVATIONS:
-        values.rule = derive.__name__
+        values.start(derive.__name__)
         derive(values)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from silogen_compiler.diagnostics import Note, Span
-from silogen_compiler.load import Layer, Path, find_mark, value_span
+from silogen_compiler.load import Layer, Mark, Path, find_mark, value_span
 from silogen_compiler.schema import Schema, bundle, deref, narrow
 
 if TYPE_CHECKING:
@@ -15,15 +16,25 @@ if TYPE_CHECKING:
 class Origin(NamedTuple):
     """Where a resolved value comes from; `text` is what people read.
 
-    It is a place in a file, `default`, an environment variable, or the arithmetic of the `rule`.
+    It is a place in a file, `default`, an environment variable, or the arithmetic of the `rule`. `key` is the
+    path in the config that the value belongs to, and stays with it wherever it lands; it is empty for what no
+    key of the config sets.
     """
 
     text: str
     rule: str = ""
+    key: Path = ()
 
 
 DEFAULT = Origin("default")
 NOTHING: Any = object()  # where a key has no default
+
+
+@lru_cache(4096)
+def default_origin(path: Path) -> Origin:
+    """Return the origin of the default at `path`: one object for each path, since there are many."""
+    return Origin(DEFAULT.text, key=path)
+
 
 # Keys whose default an environment variable replaces, as in the original engine.
 ENVIRONMENT: dict[Path, str] = {
@@ -32,10 +43,20 @@ ENVIRONMENT: dict[Path, str] = {
 }
 
 
+class Config(NamedTuple):
+    """A config with all its values, as plain data: what `Values` holds, and the places of what is written."""
+
+    data: dict[str, Any]
+    origins: dict[Path, Origin]
+    inputs: dict[Path, tuple[str, ...]]
+    marks: dict[Path, Mark]
+
+
 class Values:
     """A config with all its defaults, and the origin of every value.
 
-    Plain data inside: `data` as in the config, `origins` by path. A list of scalars has one origin.
+    Plain data inside: `data` as in the config, `origins` by path. A list of scalars has one origin. `inputs`
+    maps what a rule set to the keys that the rule read.
     """
 
     def __init__(
@@ -57,16 +78,26 @@ class Values:
         self.has_gaps = has_gaps
         self.world_size = world_size
         self.rule = ""
+        self.reads: list[str] = []
+        self.inputs: dict[Path, tuple[str, ...]] = {}
         self.environment = environment
         self.origins: dict[Path, Origin] = {}
         self.data: dict[str, Any] = self._fill(bundle(), layer.data, ())
 
+    def config(self) -> Config:
+        return Config(self.data, self.origins, self.inputs, self.layer.marks)
+
     def __getitem__(self, key: str) -> Any:
         """Return the value at a dotted key."""
+        self.reads.append(key)
         value: Any = self.data
         for part in key.split("."):
             value = value[part]
         return value
+
+    def start(self, rule: str) -> None:
+        """Begin the rule that reads and sets values from here on."""
+        self.rule, self.reads = rule, []
 
     def set(self, key: str, value: Any, text: str) -> None:
         """Replace the value at a dotted key by what the current rule works out, as `text` shows."""
@@ -78,7 +109,8 @@ class Values:
         if isinstance(section.get(name), dict):
             self.origins = {at: origin for at, origin in self.origins.items() if at[: len(path)] != path}
         section[name] = value
-        self.origins[path] = Origin(text, self.rule)
+        self.origins[path] = Origin(text, self.rule, path)
+        self.inputs[path] = tuple(dict.fromkeys(self.reads))
 
     def bit_widths(self) -> list[int]:
         """Return the widths that `quant_conf` asks for: [], [4], [8], or both by mistake."""
@@ -108,8 +140,7 @@ class Values:
 
     def shown(self, key: str) -> str:
         """Return a value with its place, for the arithmetic behind another value."""
-        origin, value = self.origin(key), self[key]
-        return f"{as_text(value)} ({'default' if origin is DEFAULT else origin.text})"
+        return f"{as_text(self[key])} ({self.origin(key).text})"
 
     def _fill(self, node: Schema, value: Any, path: Path) -> Any:
         node = narrow(node, value)
@@ -129,10 +160,10 @@ class Values:
             if key in value:
                 filled[key] = self._fill(spec, value[key], here)
             elif here in ENVIRONMENT and ENVIRONMENT[here] in self.environment:
-                self.origins[here] = Origin(f"environment {ENVIRONMENT[here]}")
+                self.origins[here] = Origin(f"environment {ENVIRONMENT[here]}", key=here)
                 filled[key] = self.environment[ENVIRONMENT[here]]
             elif is_plain:
-                self.origins[here] = DEFAULT
+                self.origins[here] = default_origin(here)
                 filled[key] = default
             elif default is not NOTHING:
                 filled[key] = self._default(spec, default, here)
@@ -148,7 +179,7 @@ class Values:
             if isinstance(given, dict) and "properties" in narrow(below, given):
                 filled[key] = self._default(below, given, (*path, key))
             else:
-                self.origins[*path, key] = DEFAULT
+                self.origins[*path, key] = default_origin((*path, key))
                 filled[key] = given
         return filled
 
@@ -163,9 +194,9 @@ class Values:
     def _written(self, path: Path) -> Origin:
         mark = find_mark(self.layer.marks, path)
         if mark is None:
-            return DEFAULT
+            return default_origin(path)
         names = self.layer.variables.get(path)
-        return Origin(f"environment {names} ({mark.value})" if names else str(mark.value))
+        return Origin(f"environment {names} ({mark.value})" if names else str(mark.value), key=path)
 
 
 def as_text(value: Any) -> Any:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 from silogen_compiler.cli import run
+from silogen_compiler.commands.locking import require_lock
+from silogen_compiler.commands.options import locked as locked_option
 from silogen_compiler.commands.options import setting_files, settings
 from silogen_compiler.commands.report import EXIT_ERRORS, EXIT_FAILED, report_findings
 from silogen_compiler.diagnostics import Diagnostic, Refused
@@ -33,7 +35,8 @@ PACKAGES = ("accelerate", "datasets", "matplotlib", "peft", "rich", "torch", "tr
 @click.argument("configs", nargs=-1, required=True)
 @settings
 @setting_files
-def train_command(configs: tuple[str, ...], **options: Any) -> None:
+@locked_option
+def train_command(configs: tuple[str, ...], *, locked: bool, **options: Any) -> None:
     """Train a config, which is compiled first, or a resolved config, which is run as it is.
 
     Of several CONFIGS, each goes over those before it. - stands for standard input. Ctrl-C stops the run;
@@ -45,6 +48,8 @@ def train_command(configs: tuple[str, ...], **options: Any) -> None:
         report_findings(compiled.diagnostics, compiled.sources)
     if compiled.resolved is None:
         raise SystemExit(EXIT_ERRORS)
+    if locked and is_main_process():
+        require_lock(configs, compiled)
     outcome = _train(compiled.resolved)
     if is_main_process():
         click.echo(_closing(outcome), err=True)

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 from paths import CASES
+from silogen_compiler.cli import silogen
 from silogen_compiler.emit import add_digest, emit_json, emit_yaml
 from silogen_compiler.pipeline import compile_text
 from silogen_runtime.cli import train_command
@@ -201,3 +202,19 @@ def test_a_failure_of_a_library_is_a_finding(config, monkeypatch):
     assert result.exit_code == 4
     assert "error[SG734]: training failed: TypeError: " in result.stderr
     assert "set SILOGEN_TRACEBACK=1 to see where" in result.stderr
+
+
+def test_locked_refuses_what_moved_before_anything_is_trained(config, tmp_path):
+    run = CliRunner()
+    assert run.invoke(silogen, ["compile", str(config), "--lock"]).exit_code == 0
+    config.write_text(config.read_text().replace("max_steps: 3", "max_steps: 2"))
+    result = run.invoke(train_command, [str(config), "--locked"])
+    assert result.exit_code == 3
+    assert "error[SG120]: `training_args.max_steps` was 3, is 2" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_locked_trains_what_is_locked(config):
+    assert CliRunner().invoke(silogen, ["compile", str(config), "--lock"]).exit_code == 0
+    result = CliRunner().invoke(train_command, [str(config), "--locked"])
+    assert result.exit_code == 0, result.output

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from silogen_compiler.commands.options import compile_options
+from silogen_compiler.commands.options import locked as locked_option
 from silogen_compiler.commands.report import EXIT_ERRORS, report_findings, write_output
 from silogen_compiler.emit import FORMATS
 from silogen_compiler.pipeline import compile_file
+
+if TYPE_CHECKING:
+    from silogen_compiler.pipeline import Compiled
 
 
 @click.command("compile")
@@ -31,18 +35,50 @@ from silogen_compiler.pipeline import compile_file
     type=click.Path(dir_okay=False),
     help="Write to this file, whole or not at all; - is standard output.",
 )
-def compile_command(configs: tuple[str, ...], format_name: str, output: str | None, **options: Any) -> None:
+@click.option("--explain", is_flag=True, help="Print a table of every value with its argument and origin.")
+@click.option(
+    "--lock", is_flag=True, help="Write NAME.lock.json beside the config: what it reads and resolves to."
+)
+@locked_option
+def compile_command(  # noqa: PLR0913 - options of a command
+    configs: tuple[str, ...],
+    format_name: str,
+    output: str | None,
+    *,
+    explain: bool,
+    lock: bool,
+    locked: bool,
+    **options: Any,
+) -> None:
     """Resolve a config (YAML, TOML or JSON; - for standard input) and print the resolved config.
 
     Of several CONFIGS, each goes over those before it: objects merge, lists and other values replace.
     Findings go to standard error. Neither data nor model have to exist.
     """
+    if lock and locked:
+        raise click.UsageError("--lock writes the lock that --locked compares with: give one of them")
     refuse_same_file(output, configs)
     compiled = compile_file(*configs, **options)
     report_findings(compiled.diagnostics, compiled.sources)
     if compiled.resolved is None:
         sys.exit(EXIT_ERRORS)
-    write_output(output, FORMATS[format_name](compiled.resolved, compiled.origins))
+    if lock or locked:
+        from silogen_compiler.commands.locking import require_lock, write_lock  # noqa: PLC0415 - start-up time
+
+        (write_lock if lock else require_lock)(configs, compiled)
+    write_output(
+        output,
+        table(compiled, output) if explain else FORMATS[format_name](compiled.resolved, compiled.origins),
+    )
+
+
+def table(compiled: Compiled, output: str | None) -> str:
+    """Return what `--explain` writes: on a terminal in its width, with defaults dimmed."""
+    from silogen_compiler.commands.terminal import colors, columns  # noqa: PLC0415 - start-up time
+    from silogen_compiler.explain_table import explain_table  # noqa: PLC0415
+
+    is_file = output not in (None, "-")
+    return explain_table(compiled, width=0 if is_file else columns(), color=colors() and not is_file)
 
 
 def refuse_same_file(output: str | None, configs: tuple[str, ...]) -> None:

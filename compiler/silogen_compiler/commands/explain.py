@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from silogen_compiler.codes import CODES
+from silogen_compiler.commands.options import compile_options
+from silogen_compiler.commands.report import EXIT_ERRORS, EXIT_USAGE, report_findings
+from silogen_compiler.explain_key import AmbiguousError, explain_key, keys_named
 from silogen_compiler.hints import suggest_value
-from silogen_compiler.schema import read_json
 
-Schema = dict[str, Any]
+if TYPE_CHECKING:
+    from silogen_compiler.pipeline import Compiled
 
 
 @click.command()
 @click.argument("name")
-def explain(name: str) -> None:
-    """Say what NAME means: a code such as SG201, or a key such as training_args.learning_rate."""
-    text = _code(name.upper()) or _key(name, read_json("silogen.schema.json"))
+@click.argument("configs", nargs=-1)
+@compile_options
+def explain(name: str, configs: tuple[str, ...], **options: Any) -> None:
+    """Say what NAME means: a code such as SG201, or a key such as training_args.learning_rate.
+
+    With CONFIGS, also what it is there: its value, where that comes from, and the argument that it becomes
+    for each target. NAME may then be an argument of the resolved config too: trainer.args.warmup_steps.
+    """
+    try:
+        text = _code(name.upper()) or (_in_config(name, configs, options) if configs else _key(name))
+    except AmbiguousError as error:
+        click.echo(error, err=True)
+        sys.exit(EXIT_USAGE)
     if not text:
         near = suggest_value(name, list(CODES))
         click.echo(f"silogen knows no code and no key `{name}`{f': {near}' if near else ''}", err=True)
-        sys.exit(2)
+        sys.exit(EXIT_USAGE)
     click.echo(text)
 
 
@@ -34,60 +46,29 @@ def _code(code: str) -> str:
     return f"{severity}[{code}]: {title}\n\n{meaning}"
 
 
-def _key(dotted: str, bundle: Schema) -> str:
-    """Return the explanation of a key by its path, one for each definition that has it."""
-    found = [("", bundle)]
-    for part in dotted.split("."):
-        objects = [obj for _, node in found for obj in _objects(node, bundle)]
-        found = [
-            (obj["title"], obj["properties"][part]) for obj in objects if part in obj.get("properties", {})
-        ]
-    unique = {json.dumps(node, sort_keys=True): (owner, node) for owner, node in reversed(found)}
-    several = len(unique) > 1
-    explained = reversed(unique.values())
-    return "\n\n".join(
-        _describe(f"{dotted} ({owner})" if several else dotted, node, bundle) for owner, node in explained
-    )
+def _key(name: str) -> str:
+    keys = keys_named(name)
+    if len(keys) > 1:
+        raise AmbiguousError(name, keys)
+    return "".join(map(explain_key, keys))
 
 
-def _objects(node: Schema, bundle: Schema) -> list[Schema]:
-    """Return the object definitions that a node may stand for."""
-    if "$ref" in node:
-        return _objects(bundle["$defs"][node["$ref"].rpartition("/")[2]], bundle)
-    branches = [*node.get("oneOf", []), *([node["items"]] if isinstance(node.get("items"), dict) else [])]
-    return [obj for branch in branches for obj in _objects(branch, bundle)] or [node]
+def _in_config(name: str, configs: tuple[str, ...], options: dict[str, Any]) -> str:
+    from silogen_compiler.explain_config import explain_in_config  # noqa: PLC0415 - only with a config
+
+    results = _compile_for_targets(configs, options)
+    chosen = next(iter(results.values()))
+    if chosen.resolved is None:
+        report_findings(chosen.diagnostics, chosen.sources)
+        sys.exit(EXIT_ERRORS)
+    return explain_in_config(name, results)
 
 
-def _describe(name: str, node: Schema, bundle: Schema) -> str:
-    facts = [(fact, _fact(key, node[key])) for key, fact in FACTS.items() if key in node]
-    objects = [obj for obj in _objects(node, bundle) if "properties" in obj]
-    keys = list(dict.fromkeys(key for obj in objects for key in obj["properties"]))
-    facts += [("keys", ", ".join(keys))] if keys else []
-    width = max((len(fact) for fact, _ in facts), default=0)
-    return "\n".join(
-        [name, "", node["description"], "", *(f"  {fact.ljust(width)}  {text}" for fact, text in facts)]
-    )
+def _compile_for_targets(configs: tuple[str, ...], options: dict[str, Any]) -> dict[str, Compiled]:
+    """Compile for every target, first for the one that was asked for."""
+    from silogen_compiler.pipeline import compile_file  # noqa: PLC0415 - only with a config
+    from silogen_compiler.targets import installed_target, packages_of_targets  # noqa: PLC0415
 
-
-FACTS = {
-    "type": "type",
-    "const": "value",
-    "enum": "values",
-    "minimum": "at least",
-    "exclusiveMinimum": "above",
-    "maximum": "at most",
-    "exclusiveMaximum": "below",
-    "pattern": "matches",
-    "default": "default",
-    "x-since": "since",
-    "x-until": "until",
-    "x-replaced-by": "replaced by",
-}
-
-
-def _fact(key: str, value: Any) -> str:
-    if key in ("x-since", "x-until"):  # a bare version is one of transformers
-        return value if " " in value else f"transformers {value}"
-    if isinstance(value, list):
-        return ", ".join(item if isinstance(item, str) else json.dumps(item) for item in value)
-    return value if isinstance(value, str) else json.dumps(value)
+    chosen = options["target"] or installed_target()
+    names = sorted(packages_of_targets(), key=lambda name: name != chosen)
+    return {name: compile_file(*configs, **{**options, "target": name}) for name in names}

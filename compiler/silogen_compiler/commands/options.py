@@ -40,6 +40,10 @@ setting_files = click.option(
     help="Set one value to what a file holds: its text, or the YAML, JSON or TOML in it.",
 )
 
+locked = click.option(
+    "--locked", is_flag=True, help="Refuse when config, data, model or versions differ from the lock."
+)
+
 
 def compile_options(command: Command) -> Command:
     """Add what every command that compiles takes."""

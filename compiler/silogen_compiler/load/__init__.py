@@ -62,7 +62,7 @@ class Tree(NamedTuple):
 
 def read_source(name: str) -> str:
     """Return the text of the file `name`, or of standard input for `-`. Raises Refused where it has none."""
-    return _decode(name, _read(name)).removeprefix("\ufeff")
+    return decode(name, _read(name)).removeprefix("\ufeff")
 
 
 def load_text(name: str, text: str) -> Layer:
@@ -106,7 +106,8 @@ def _standard_input() -> BinaryIO:
     return sys.stdin.buffer
 
 
-def _decode(name: str, raw: bytes) -> str:
+def decode(name: str, raw: bytes) -> str:
+    """Return the text of a file's bytes. Raises Refused where they are too many or no UTF-8."""
     if len(raw) > MAX_BYTES:
         raise Refused(Diagnostic("SG108", f"the file is larger than {MAX_BYTES >> 20} MiB", file=name))
     try:
