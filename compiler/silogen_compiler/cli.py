@@ -22,6 +22,7 @@ COMMANDS = {
         "silogen_compiler.commands.explain:explain",
         "Say what a key or the code of a finding means.",
     ),
+    "fix": ("silogen_compiler.commands.fix:fix", "Mend configs in the file itself."),
     "train": ("silogen_runtime.cli:train_command", "Train what a config or a resolved config says."),
 }
 

@@ -19,7 +19,8 @@ MOST_FILES = 256
 def load_files(names: Sequence[str], sources: dict[str, str]) -> list[Layer]:
     """Return the layers of the files `names` and of all that they extend, in the order of merging.
 
-    What is read is noted in `sources` by its name. Raises Refused with what is wrong in any of the files.
+    What is read is noted in `sources` by its name; what that holds already is not read again. Raises Refused
+    with what is wrong in any of the files.
     """
     layers: list[Layer] = []
     found: list[Diagnostic] = []
@@ -69,7 +70,7 @@ def _check_chain(chain: tuple[str, ...], name: str, span: Span | None) -> None:
 def _load(name: str, span: Span | None, sources: dict[str, str]) -> Layer:
     """Return the file `name`; where it cannot be read, `span` is the place that names it."""
     try:
-        text = read_source(name)
+        text = sources[name] if name in sources else read_source(name)
     except Refused as refused:
         raise Refused(*(d._replace(span=d.span or span) for d in refused.diagnostics)) from None
     name = printable(name)

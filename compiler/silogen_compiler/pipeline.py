@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from silogen_compiler.diagnostics import Diagnostic, Note, Refused, has_errors
@@ -16,7 +17,7 @@ from silogen_compiler.migrate import migrate
 from silogen_compiler.model_rules import check_model
 from silogen_compiler.resolve import resolve
 from silogen_compiler.rules import check_rules
-from silogen_compiler.settings import apply_settings
+from silogen_compiler.settings import SET, SET_FILE, apply_settings
 from silogen_compiler.targets import Target, installed_target, load_target
 from silogen_compiler.validate import validate
 from silogen_compiler.values import Origin, Values
@@ -54,12 +55,15 @@ class Options(NamedTuple):
     target: str | None = None
 
 
-def compile_file(name: str, *overlays: str, **options: Any) -> Compiled:
+def compile_file(
+    name: str, *overlays: str, texts: Mapping[str, str] = MappingProxyType({}), **options: Any
+) -> Compiled:
     """Compile the config file `name` (`-` is standard input) with the files above it.
 
-    `options` are the fields of `Options`. Mistakes in the config are diagnostics.
+    `texts` holds what files are taken to hold, by name, in place of what is on disk. `options` are the fields
+    of `Options`. Mistakes in the config are diagnostics.
     """
-    sources: dict[str, str] = {}
+    sources = dict(texts)
     try:
         layers = load_files([name, *overlays], sources)
         return compile_layers(layers, **options)
@@ -100,7 +104,14 @@ def compile_layers(layers: Sequence[Layer], **options: Any) -> Compiled:
         layer = fill_in(layer, environment)
     except Refused as refused:
         return Compiled(None, {}, list(refused.diagnostics), sources)
-    return compile_layer(layer, target, given.world_size, environment)
+    compiled = compile_layer(layer, target, given.world_size, environment)
+    return compiled._replace(diagnostics=[_fixable(diagnostic) for diagnostic in compiled.diagnostics])
+
+
+def _fixable(diagnostic: Diagnostic) -> Diagnostic:
+    """Return a finding without its fix where it is about the command line, which no fix reaches."""
+    is_file = diagnostic.span is None or diagnostic.span.file not in (SET, SET_FILE)
+    return diagnostic if is_file else diagnostic._replace(fix=None)
 
 
 def compile_layer(layer: Layer, target: Target, world_size: int, environment: Mapping[str, str]) -> Compiled:
