@@ -28,6 +28,7 @@ COMMANDS = {
     ),
     "init": ("silogen_compiler.commands.init:init", "Write a commented config to start from."),
     "schema": ("silogen_compiler.commands.schema:schema", "Print the JSON Schema of configs, for editors."),
+    "fix": ("silogen_compiler.commands.fix:fix", "Mend configs in the file itself."),
     "train": ("silogen_runtime.cli:train_command", "Train what a config or a resolved config says."),
 }
 

@@ -43,6 +43,11 @@ class Fix(NamedTuple):
     is_safe: bool = True
 
 
+def removal(key: str, *, is_safe: bool = True) -> Fix:
+    """Return the fix that removes the entry at a dotted key."""
+    return Fix((Edit(tuple(key.split("."))),), is_safe)
+
+
 class Diagnostic(NamedTuple):
     """One finding.
 

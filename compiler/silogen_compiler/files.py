@@ -21,7 +21,7 @@ def write_whole(name: str | os.PathLike[str], text: str) -> None:
         return
     path = os.path.realpath(name)
     with new_file(path) as temporary:
-        with open(temporary, "w", encoding="utf-8") as file:  # noqa: PTH123
+        with open(temporary, "w", encoding="utf-8", newline="") as file:  # noqa: PTH123
             file.write(text)
         with suppress(FileNotFoundError):
             os.chmod(temporary, os.stat(path).st_mode)  # noqa: PTH101, PTH116

@@ -70,24 +70,29 @@ MOST_LISTED = 8
 
 
 class Hint(NamedTuple):
-    """`label` says what to write; `key` is the dotted key that it leads to, or empty."""
+    """`label` says what to write; `key` is the dotted key that it leads to, or empty.
+
+    `is_name` tells that what stands there was meant as `key`, in its section or in another one.
+    """
 
     label: str
     key: str = ""
+    is_name: bool = True
 
 
 def suggest_key(name: str, section: str, node: Schema) -> Hint:
     """Return a hint for the unknown key `name` of `section`, whose schema is `node`."""
     here = list(node.get("properties", {}))
     if section == "training_args" and name in DERIVED:
-        return Hint(f"silogen derives it; set `{DERIVED[name]}`", DERIVED[name])
+        return Hint(f"silogen derives it; set `{DERIVED[name]}`", DERIVED[name], is_name=False)
     if near := _near(name, here, 0.75):
         return Hint(f"did you mean `{near}`?", _dotted(section, near))
     if (alias := ALIASES.get(name.lower(), "")) in here:
         return Hint(f"it is called `{alias}` here", _dotted(section, alias))
     for target in (name, alias, _near(name, list(_sections()), 0.85)):
         for place in _sections().get(target, [])[:1]:
-            return Hint(_elsewhere(name, target, section, place), _dotted(place, target))
+            label = _elsewhere(name, target, section, place)
+            return Hint(label, _dotted(place, target), is_name=place != section)
     return Hint("remove it" if len(here) > MOST_LISTED or not here else f"known keys: {', '.join(here)}")
 
 
@@ -98,12 +103,18 @@ def places_of(name: str) -> list[str]:
 
 def suggest_value(value: Any, allowed: list[Any]) -> str:
     """Return a label for a value that is not among `allowed`, or an empty text."""
+    near = near_value(value, allowed)
+    return f"did you mean `{near}`?" if near else ""
+
+
+def near_value(value: Any, allowed: list[Any]) -> str:
+    """Return the text among `allowed` that a value may mean, or an empty one."""
     words = [option for option in allowed if isinstance(option, str)]
     lowered = {word.lower(): word for word in words}
     name = str(value).lower()
     longer = next((word for word in lowered if name and word.startswith(name)), "")
     near = longer or _near(name, list(lowered), 0.6)
-    return f"did you mean `{lowered[near]}`?" if near else ""
+    return lowered.get(near, "")
 
 
 def _near(name: str, names: list[str], cutoff: float) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from silogen_compiler.diagnostics import Diagnostic, Span
+from silogen_compiler.diagnostics import Diagnostic, Edit, Fix, Span
 from silogen_compiler.emit import as_yaml
-from silogen_compiler.load import Layer, Mark, key_span
+from silogen_compiler.load import Layer, Mark, Path, key_span
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from silogen_compiler.targets import Target
 
@@ -130,21 +130,49 @@ def _apply(migration: Migration, layer: Layer, *, keep: bool) -> Diagnostic | No
     args: Section = layer.data["training_args"]
     path = ("training_args", migration.old)
     span = key_span(layer, path)
-    new = migration.convert(args[migration.old])
+    value = args[migration.old]
+    new = migration.convert(value)
     if not new and keep:
         return None
     del args[migration.old]
     if new is None:
         return Diagnostic("SG403", f"`{migration.old}` no longer exists", span, migration.gone)
     if not new:
-        return Diagnostic("SG402", f"`{migration.old}` has no effect today", span, migration.idle)
-    ((key, value),) = new.items()
-    if _is_set(args, key, value):
-        return _both(migration.old, key, span, key_span(layer, ("training_args", key)))
-    _put(layer, key, value, layer.marks.get(path))
-    return Diagnostic(
-        "SG401", f"`{migration.old}` is an older name", span, f"write `{key}: {as_yaml(value)}`"
-    )
+        fix = Fix((Edit(path),))
+        return Diagnostic("SG402", f"`{migration.old}` has no effect today", span, migration.idle, fix=fix)
+    ((key, today),) = new.items()
+    if _is_set(args, key, today):
+        other = key_span(layer, ("training_args", key))
+        is_kept = _is_below(layer, span, other) and not isinstance(today, dict)
+        edit = _written(path, key, today, is_same=today is value) if is_kept else Edit(path)
+        return _both(migration.old, key, span, other)._replace(fix=Fix((edit,)))
+    fix = Fix(tuple(_edits(layer, path, key, today, is_same=today is value)))
+    _put(layer, key, today, layer.marks.get(path))
+    message, label = f"`{migration.old}` is an older name", f"write `{key}: {as_yaml(today)}`"
+    return Diagnostic("SG401", message, span, label, fix=fix)
+
+
+def _edits(layer: Layer, path: Path, key: str, value: Any, *, is_same: bool) -> Iterator[Edit]:
+    """Yield the edits that write the entry at `path` as `key: value`, into the mapping that may be there."""
+    new = ("training_args", key)
+    if new not in layer.marks:
+        yield _written(path, key, value, is_same=is_same)
+        return
+    yield Edit(path)
+    if isinstance(value, dict):
+        yield from (Edit((*new, below), value=item) for below, item in value.items())
+    else:
+        yield Edit(new, value=value)
+
+
+def _written(path: Path, key: str, value: Any, *, is_same: bool) -> Edit:
+    return Edit(path, key) if is_same else Edit(path, key, value)
+
+
+def _is_below(layer: Layer, old: Span | None, new: Span | None) -> bool:
+    """Tell whether the older key stands in a lower layer, which means the same without the newer one."""
+    files = list(layer.sources)
+    return old is not None and new is not None and files.index(old.file) < files.index(new.file)
 
 
 def _is_set(args: Section, key: str, value: Any) -> bool:
@@ -159,9 +187,8 @@ def _is_set(args: Section, key: str, value: Any) -> bool:
 
 def _both(old: str, new: str, span: Span | None, other: Span | None) -> Diagnostic:
     note = (f"`{new}` stands at {other}",) if other else ()
-    return Diagnostic(
-        "SG404", f"`{old}` and `{new}` are both set", span, f"remove `{old}`: `{new}` decides", notes=note
-    )
+    message, label = f"`{old}` and `{new}` are both set", f"remove `{old}`: `{new}` decides"
+    return Diagnostic("SG404", message, span, label, notes=note)
 
 
 def _put(layer: Layer, key: str, value: Any, mark: Mark | None) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from silogen_compiler.diagnostics import Diagnostic, Note, Refused, has_errors
 from silogen_compiler.emit import add_digest
-from silogen_compiler.extends import load_files, with_bases
+from silogen_compiler.extends import from_disk, load_files, with_bases
 from silogen_compiler.load import Layer, Path, load_text, value_span
 from silogen_compiler.lower import API_VERSION, lower
 from silogen_compiler.merge import merge
@@ -16,14 +16,14 @@ from silogen_compiler.migrate import migrate
 from silogen_compiler.model_rules import check_model
 from silogen_compiler.resolve import resolve
 from silogen_compiler.rules import check_rules
-from silogen_compiler.settings import apply_settings
+from silogen_compiler.settings import SET, SET_FILE, apply_settings
 from silogen_compiler.targets import Target, installed_target, load_target
 from silogen_compiler.validate import validate
 from silogen_compiler.values import Config, Origin, Values
 from silogen_compiler.variables import fill_in, refuse_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 
 class Compiled(NamedTuple):
@@ -56,14 +56,17 @@ class Options(NamedTuple):
     target: str | None = None
 
 
-def compile_file(name: str, *overlays: str, **options: Any) -> Compiled:
+def compile_file(
+    name: str, *overlays: str, read: Callable[[str], tuple[str, str]] = from_disk, **options: Any
+) -> Compiled:
     """Compile the config file `name` (`-` is standard input) with the files above it.
 
-    `options` are the fields of `Options`. Mistakes in the config are diagnostics.
+    `read` takes a file's name and returns what findings call it, and its text. `options` are the fields of
+    `Options`. Mistakes in the config are diagnostics.
     """
     sources: dict[str, str] = {}
     try:
-        layers = load_files([name, *overlays], sources)
+        layers = load_files([name, *overlays], sources, read)
         return compile_layers(layers, **options)
     except Refused as refused:
         return Compiled(None, {}, list(refused.diagnostics), sources)
@@ -103,7 +106,14 @@ def compile_layers(layers: Sequence[Layer], **options: Any) -> Compiled:
         refuse_bytes(environment)
     except Refused as refused:
         return Compiled(None, {}, list(refused.diagnostics), sources)
-    return compile_layer(layer, target, given.world_size, environment)
+    compiled = compile_layer(layer, target, given.world_size, environment)
+    return compiled._replace(diagnostics=[_fixable(diagnostic) for diagnostic in compiled.diagnostics])
+
+
+def _fixable(diagnostic: Diagnostic) -> Diagnostic:
+    """Return a finding without its fix where it is about the command line, which no fix reaches."""
+    is_file = diagnostic.span is None or diagnostic.span.file not in (SET, SET_FILE)
+    return diagnostic if is_file else diagnostic._replace(fix=None)
 
 
 def compile_layer(layer: Layer, target: Target, world_size: int, environment: Mapping[str, str]) -> Compiled:

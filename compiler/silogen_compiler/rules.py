@@ -6,7 +6,7 @@ import re
 from math import isfinite
 from typing import TYPE_CHECKING
 
-from silogen_compiler.diagnostics import Diagnostic, Findings
+from silogen_compiler.diagnostics import Diagnostic, Findings, removal
 from silogen_compiler.resolve import DATA_TYPES, largest_divisor, scaled_learning_rate
 from silogen_compiler.training_rules import TRAINING_RULES
 
@@ -163,7 +163,8 @@ def one_device_map_a_process(values: Values) -> Findings:
     if written and device_map is not None and values.world_size > 1:
         message = f"a device map cannot be shared by {values.world_size} processes"
         label = "remove it: each process uses its own device"
-        yield Diagnostic("SG311", message, values.span("run_conf.model_args.device_map"), label)
+        key = "run_conf.model_args.device_map"
+        yield Diagnostic("SG311", message, values.span(key), label, fix=removal(key, is_safe=False))
 
 
 def one_dtype(values: Values) -> Findings:
@@ -171,9 +172,9 @@ def one_dtype(values: Values) -> Findings:
     if new is not None and values.is_written("run_conf.model_args.torch_dtype") and new != old:
         message = f"`dtype` is {new}, but its older name `torch_dtype` is {old}"
         note = values.also("run_conf.model_args.dtype")
-        yield Diagnostic(
-            "SG312", message, values.span("run_conf.model_args.torch_dtype"), "remove it", notes=note
-        )
+        key = "run_conf.model_args.torch_dtype"
+        fix = removal(key, is_safe=False)
+        yield Diagnostic("SG312", message, values.span(key), "remove it", notes=note, fix=fix)
 
 
 def no_secrets(values: Values) -> Findings:
@@ -196,7 +197,8 @@ def data_type_follows_method(values: Values) -> Findings:
         right = DATA_TYPES[values["method"]]
         if kind != right and values.is_written(f"data_conf.{side}.data_type"):
             message = f"`data_type` is {kind}, but method {values['method']} reads {right}"
-            yield Diagnostic("SG314", message, values.span(f"data_conf.{side}.data_type"), "remove it")
+            key = f"data_conf.{side}.data_type"
+            yield Diagnostic("SG314", message, values.span(key), "remove it", fix=removal(key))
 
 
 def remote_code(values: Values) -> Findings:
@@ -226,10 +228,9 @@ def steps_or_epochs(values: Values) -> Findings:
     both = all(values.is_written(f"training_args.{key}") for key in ("max_steps", "num_train_epochs"))
     if both and values["training_args.max_steps"] > 0:
         message = "`num_train_epochs` has no effect beside `max_steps`"
-        note = values.also("training_args.max_steps")
-        yield Diagnostic(
-            "SG317", message, values.span("training_args.num_train_epochs"), "remove one of them", notes=note
-        )
+        key, note = "training_args.num_train_epochs", values.also("training_args.max_steps")
+        fix = removal(key) if values.is_default(key) else None
+        yield Diagnostic("SG317", message, values.span(key), "remove one of them", notes=note, fix=fix)
 
 
 def no_adapter_on_output(values: Values) -> Findings:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from math import isfinite
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from silogen_compiler.diagnostics import Diagnostic
-from silogen_compiler.hints import suggest_key, suggest_value
-from silogen_compiler.load import Layer, describe, dotted, key_span, value_span
+from silogen_compiler.diagnostics import Diagnostic, Edit, Fix
+from silogen_compiler.hints import near_value, suggest_key
+from silogen_compiler.load import Layer, describe, dotted, key_span, value_at, value_span
 from silogen_compiler.schema import deref, find
 
 if TYPE_CHECKING:
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from jsonschema_rs import ValidationError
 
+    from silogen_compiler.diagnostics import Span
+    from silogen_compiler.hints import Hint
     from silogen_compiler.load import Path
 
 TYPES = {
@@ -62,8 +64,27 @@ def _unknown_keys(layer: Layer, error: ValidationError) -> list[Diagnostic]:
         note = _schema_note(error, hint.key or keys)
         span = key_span(layer, (*path, name))
         message = f"unknown key `{name}`{place}"
-        found.append(Diagnostic("SG201", message, span, hint.label, notes=note, file=layer.name))
+        fix = _renamed(layer, path, name, hint)
+        found.append(Diagnostic("SG201", message, span, hint.label, notes=note, file=layer.name, fix=fix))
     return found
+
+
+def _renamed(layer: Layer, path: Path, name: str, hint: Hint) -> Fix | None:
+    """Return the edits that write the key as the hint says, unless that is set already.
+
+    A key of a list's items cannot be moved there: nothing tells to which item.
+    """
+    *section, key = hint.key.split(".")
+    is_here = section == [part for part in path if isinstance(part, str)]
+    new = (*path, key) if is_here else tuple(hint.key.split("."))
+    if not hint.key or not hint.is_name or new in layer.marks:
+        return None
+    if is_here:
+        return Fix((Edit((*path, name), key),), is_safe=False)
+    if key not in find(tuple(section), layer.data).get("properties", {}):
+        return None
+    value = value_at(layer.data, (*path, name))
+    return Fix((Edit((*path, name)), Edit(new, value=value)), is_safe=False)
 
 
 def _missing_key(layer: Layer, error: ValidationError) -> list[Diagnostic]:
@@ -76,7 +97,9 @@ def _missing_key(layer: Layer, error: ValidationError) -> list[Diagnostic]:
     note = _schema_note(error, _explainable((*path, key), layer.data))
     message = f"missing key `{key}` {place}"
     span = key_span(layer, path) if path else None
-    return [Diagnostic("SG202", message, span, f"add `{written}`{one_of}", notes=note, file=layer.name)]
+    label = f"add `{written}`{one_of}"
+    fix = Fix((Edit((*path, key), value={}),), is_safe=False) if _has_only_defaults(spec) else None
+    return [Diagnostic("SG202", message, span, label, notes=note, file=layer.name, fix=fix)]
 
 
 def _has_only_defaults(spec: dict[str, Any]) -> bool:
@@ -91,47 +114,83 @@ def _wrong_type(layer: Layer, error: ValidationError) -> list[Diagnostic]:
     value = error.instance
     shown = f"`{value}`" if isinstance(value, float) and words == TYPES["integer"] else describe(value)
     message = f"`{_name(error)}` must be {words}, not {shown}"
-    label = _retype(value, expected, find(tuple(error.instance_path), layer.data))
-    return [_at_value(layer, error, "SG203", message)._replace(label=label)]
+    path = tuple(error.instance_path)
+    found = _at_value(layer, error, "SG203", message)
+    meant = _meant(value, expected, find(path, layer.data), _spelled(layer, found.span))
+    if meant is None:
+        return [found]
+    fix = Fix((Edit(path, value=meant.value),), meant.is_safe)
+    return [found._replace(label=f"write {meant.label}", fix=fix)]
 
 
-def _retype(value: Any, expected: list[str], node: dict[str, Any]) -> str:
-    """Return how to write `value` so that its type is right, or an empty text."""
+class Meant(NamedTuple):
+    """A value of the right type that a wrong one stands for; `label` says how to write it."""
+
+    label: str
+    value: Any
+    is_safe: bool = True
+
+
+def _meant(value: Any, expected: list[str], node: dict[str, Any], spelled: str) -> Meant | None:
+    """Return what `value`, spelled so in the file, is meant to be, if that can be told."""
     if value is None:
-        return "write {} to take all defaults" if "object" in expected and not node.get("required") else ""
+        has_defaults = "object" in expected and not node.get("required")
+        return Meant("{} to take all defaults", {}, is_safe=False) if has_defaults else None
     if isinstance(value, str):
-        return _unquote(value, expected)
-    is_scalar = not isinstance(value, (dict, list))
-    return f'write "{json.dumps(value)}"' if "string" in expected and is_scalar else ""
+        return _unquoted(value, expected)
+    if "string" not in expected or isinstance(value, (dict, list)):
+        return None
+    text = json.dumps(value)
+    return Meant(f'"{text}"', text, is_safe=text == spelled)
 
 
-def _unquote(text: str, expected: list[str]) -> str:
-    """Return how to write what a text seems to mean: a boolean, null or a number."""
-    if "boolean" in expected and text.lower() in ("yes", "on", "true", "no", "off", "false"):
-        return f"write {'true' if text.lower() in ('yes', 'on', 'true') else 'false'}"
+BOOLEANS = {
+    **dict.fromkeys(("yes", "on", "true"), True),
+    **dict.fromkeys(("no", "off", "false"), False),
+}
+
+
+def _unquoted(text: str, expected: list[str]) -> Meant | None:
+    """Return the boolean, null or number that a text seems to mean."""
+    if "boolean" in expected and text.lower() in BOOLEANS:
+        return Meant(json.dumps(BOOLEANS[text.lower()]), BOOLEANS[text.lower()])
     if "null" in expected and text.lower() == "none":
-        return "write null"
-    number = text.replace("_", "")
-    if {"number", "integer"} & set(expected) and _is_number(number, whole="number" not in expected):
-        return f"write {number} without quotes" if number == text else f"write {number}"
-    return ""
+        return Meant("null", None)
+    digits = text.replace("_", "")
+    number = _number(digits) if {"number", "integer"} & set(expected) else None
+    if number is None or not (number.is_integer() or "number" in expected):
+        return None
+    value = int(digits) if digits.lstrip("+-").isdecimal() else number
+    return Meant(f"{digits} without quotes" if digits == text else digits, value)
 
 
-def _is_number(text: str, *, whole: bool) -> bool:
+def _number(text: str) -> float | None:
+    """Return the finite number that a text is."""
     try:
         number = float(text)
     except ValueError:
-        return False
-    return isfinite(number) and (number.is_integer() or not whole)
+        return None
+    return number if isfinite(number) else None
+
+
+def _spelled(layer: Layer, span: Span | None) -> str:
+    """Return what stands at a span, up to the end of its line."""
+    source = layer.sources.get(span.file, "") if span else ""
+    return source.split("\n")[span.line - 1][span.column - 1 : span.end - 1] if span and source else ""
 
 
 def _wrong_value(layer: Layer, error: ValidationError) -> list[Diagnostic]:
     allowed = error.kind.value if error.kind.name == "enum" else [error.kind.value]
     allowed = [json.loads(option) if isinstance(option, bytes) else option for option in allowed]
-    label = suggest_value(error.instance, allowed)
     message = f"`{_name(error)}` cannot be {_shown(error)}"
-    help_text = f"Allowed: {_listed(allowed)}."
-    return [_at_value(layer, error, "SG204", message)._replace(label=label, help=help_text)]
+    found = _at_value(layer, error, "SG204", message)
+    return [_with_near_value(found, error, allowed)._replace(help=f"Allowed: {_listed(allowed)}.")]
+
+
+def _with_near_value(found: Diagnostic, error: ValidationError, allowed: list[Any]) -> Diagnostic:
+    near = near_value(error.instance, allowed)
+    fix = Fix((Edit(tuple(error.instance_path), value=near),), is_safe=False)
+    return found._replace(label=f"did you mean `{near}`?", fix=fix) if near else found
 
 
 _LIMITS = {
@@ -165,8 +224,8 @@ def _other(layer: Layer, error: ValidationError) -> list[Diagnostic]:
     helps += [f"Text must not match {banned['pattern']}."] if "pattern" in banned else []
     helps += [f"Text must match {' or '.join(patterns)}."] if patterns and not banned else []
     message = f"`{_name(error)}` cannot be {_shown(error)}"
-    label = suggest_value(error.instance, allowed)
-    return [_at_value(layer, error, "SG207", message)._replace(label=label, help=" ".join(helps))]
+    found = _at_value(layer, error, "SG207", message)
+    return [_with_near_value(found, error, allowed)._replace(help=" ".join(helps))]
 
 
 _KEYWORDS: dict[str, Callable[[Layer, ValidationError], list[Diagnostic]]] = {

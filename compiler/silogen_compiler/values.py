@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from silogen_compiler.diagnostics import Note, Span
 from silogen_compiler.load import Layer, Mark, Path, find_mark, value_span
-from silogen_compiler.schema import Schema, bundle, deref, narrow
+from silogen_compiler.schema import Schema, bundle, deref, find, narrow
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -124,6 +124,11 @@ class Values:
     def is_written(self, key: str) -> bool:
         """Tell whether a person wrote the key, whatever its value."""
         return tuple(key.split(".")) in self.layer.marks
+
+    def is_default(self, key: str) -> bool:
+        """Tell whether a value is what it would be without the key."""
+        path = tuple(key.split("."))
+        return bool(self[key] == find(path, self.layer.data).get("default"))
 
     def also(self, key: str) -> tuple[str | Note, ...]:
         """Return a note that names the place of the other key of a conflict."""

@@ -100,7 +100,8 @@ def test_check_counts_and_prints_no_config():
     result = silogen("check", VALID, INVALID)
     assert result.returncode == 1
     assert result.stdout == ""
-    assert result.stderr.endswith("2 configs checked, 1 with errors\n")
+    assert "2 configs checked, 1 with errors\n" in result.stderr
+    assert result.stderr.endswith("1 fixable with silogen fix --unsafe\n")
 
 
 def test_warnings_alone_are_no_failure():

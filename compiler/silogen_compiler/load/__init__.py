@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 from silogen_compiler.diagnostics import Diagnostic, Refused, Span
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 Path = tuple[str | int, ...]
 
 MAX_BYTES = 32 * 1024 * 1024
 MAX_DEPTH = 64
 MAX_ALIASED = 100_000
+
+# What stands at a path where nothing stands.
+MISSING: Any = object()
 
 READERS = {
     "yaml": "silogen_compiler.load.yaml_text",
@@ -138,6 +141,16 @@ def describe(value: Any) -> str:
     """Return what kind of value this is, in words for a message."""
     kinds = {dict: "a mapping", list: "a list", str: "text", bool: "a boolean", type(None): "null"}
     return kinds.get(type(value), "a number")
+
+
+def value_at(data: Any, path: Sequence[Any]) -> Any:
+    """Return the value at `path`, or MISSING."""
+    for key in path:
+        is_item = isinstance(data, list) and isinstance(key, int) and key < len(data)
+        if not is_item and not (isinstance(data, dict) and key in data):
+            return MISSING
+        data = data[key]
+    return data
 
 
 def find_mark(marks: dict[Path, Mark], path: Path) -> Mark | None:

@@ -6,6 +6,8 @@ import re
 from typing import TYPE_CHECKING
 from unicodedata import east_asian_width
 
+from silogen_compiler.render.fixes import describe_fix
+
 if TYPE_CHECKING:
     from silogen_compiler.diagnostics import Diagnostic, Note, Span
 
@@ -40,6 +42,7 @@ def _render(diagnostic: Diagnostic, sources: dict[str, list[str]], *, color: boo
     elif diagnostic.label:
         out.append(_note(f"help: {diagnostic.label}", gutter, color=color))
     helps = [f"help: {diagnostic.help}"] if diagnostic.help else []
+    helps += [f"fix: {describe_fix(diagnostic.fix)}"] if diagnostic.fix else []
     for note in (*helps, *diagnostic.notes):
         out += (
             [_note(note, gutter, color=color)]
