@@ -8,14 +8,14 @@ from typing import Any
 
 import click
 
-from silogen_compiler.commands.options import compile_options
-from silogen_compiler.commands.report import EXIT_ERRORS, report_findings, write_output
+from silogen_compiler.commands.options import compile_options, config_files, report_options
+from silogen_compiler.commands.report import EXIT_ERRORS, Report, write_output
 from silogen_compiler.emit import FORMATS
 from silogen_compiler.pipeline import compile_file
 
 
 @click.command("compile")
-@click.argument("configs", nargs=-1, required=True)
+@config_files
 @compile_options
 @click.option(
     "--format",
@@ -31,7 +31,10 @@ from silogen_compiler.pipeline import compile_file
     type=click.Path(dir_okay=False),
     help="Write to this file, whole or not at all; - is standard output.",
 )
-def compile_command(configs: tuple[str, ...], format_name: str, output: str | None, **options: Any) -> None:
+@report_options
+def compile_command(
+    configs: tuple[str, ...], format_name: str, output: str | None, report: Report, **options: Any
+) -> None:
     """Resolve a config (YAML, TOML or JSON; - for standard input) and print the resolved config.
 
     Of several CONFIGS, each goes over those before it: objects merge, lists and other values replace.
@@ -39,7 +42,7 @@ def compile_command(configs: tuple[str, ...], format_name: str, output: str | No
     """
     refuse_same_file(output, configs)
     compiled = compile_file(*configs, **options)
-    report_findings(compiled.diagnostics, compiled.sources)
+    report.show(compiled.diagnostics, compiled.sources)
     if compiled.resolved is None:
         sys.exit(EXIT_ERRORS)
     write_output(output, FORMATS[format_name](compiled.resolved, compiled.origins))

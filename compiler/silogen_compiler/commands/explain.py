@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from silogen_compiler.codes import CODES
+from silogen_compiler.commands.options import names_to_explain
 from silogen_compiler.hints import suggest_value
 from silogen_compiler.schema import read_json
 
@@ -16,7 +17,7 @@ Schema = dict[str, Any]
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", shell_complete=names_to_explain)
 def explain(name: str) -> None:
     """Say what NAME means: a code such as SG201, or a key such as training_args.learning_rate."""
     text = _code(name.upper()) or _key(name, read_json("silogen.schema.json"))
