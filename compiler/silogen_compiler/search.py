@@ -30,11 +30,11 @@ def find_files(names: Iterable[str]) -> list[Candidate]:
     """Return each file of `names` once, and those in its folders, in the order of names and then of paths."""
     found: dict[str, Candidate] = {}
     for name in names:
-        is_named = not os.path.isdir(name)  # noqa: PTH112 - names are kept as they are written
-        for path in [name] if is_named else _walk(name):
-            found.setdefault(os.path.normpath(path), Candidate(path, is_named))
-            if is_named:
-                found[os.path.normpath(path)] = Candidate(path, is_named)
+        if os.path.isdir(name):  # noqa: PTH112 - names are kept as they are written
+            for path in _walk(name):
+                found.setdefault(path, Candidate(path, is_named=False))
+        else:
+            found[os.path.normpath(name)] = Candidate(name, is_named=True)
     return list(found.values())
 
 

@@ -12,7 +12,7 @@ import click
 from silogen_compiler.check_many import check_many
 from silogen_compiler.commands.options import compile_options, config_files, report_options
 from silogen_compiler.commands.report import EXIT_ERRORS, Report, count
-from silogen_compiler.search import Candidate, find_files
+from silogen_compiler.search import find_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -30,22 +30,13 @@ PATIENCE = 1.0  # seconds without a word on a terminal
 @click.option(
     "--jobs", type=click.IntRange(min=1), metavar="N", help="Processes; by default one a processor."
 )
-@click.option(
-    "--skip-others",
-    is_flag=True,
-    help="Skip named files that do not look like configs, as in folders: for hooks that name every file.",
-)
-def check(
-    configs: tuple[str, ...], report: Report, jobs: int | None, *, skip_others: bool, **options: Any
-) -> None:
+def check(configs: tuple[str, ...], report: Report, jobs: int | None, **options: Any) -> None:
     """Check each of CONFIGS, files and folders, and print what is wrong with it.
 
     In folders, files that end in .yaml, .yml, .toml or .json and hold a section of a config are checked; one
     that another file extends is checked as a part of that. Forms other than text go to standard output.
     """
     files = find_files(configs)
-    if skip_others:
-        files = [Candidate(file.name, is_named=False) for file in files]
     results = list(_counted(check_many(files, jobs, **options), len(files)))
     checked = [result for result in without_layers(results) if not result.is_skipped]
     sources = {name: text for result in checked for name, text in result.sources.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from silogen_compiler.render.plain import columns, words
+from silogen_compiler.render.plain import clean, columns, words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,7 +36,7 @@ class Frame(NamedTuple):
 
     def place(self, arrow: str, where: object) -> str:
         """Return the line that names a place: `--> run.yaml:3:1`."""
-        return f"{' ' * self.margin}{self.paint(arrow, 'frame')} {where}"
+        return f"{' ' * self.margin}{self.paint(arrow, 'frame')} {clean(str(where))}"
 
     def note(self, text: str, heading: str = "") -> Iterator[str]:
         """Yield a note below the source, wrapped to the width under its first word."""

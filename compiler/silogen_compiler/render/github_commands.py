@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from silogen_compiler.render.plain import sentences
+from silogen_compiler.render.plain import clean, sentences
 
 if TYPE_CHECKING:
     from silogen_compiler.diagnostics import Diagnostic
@@ -22,7 +22,7 @@ def render_github(diagnostics: list[Diagnostic], sources: dict[str, str]) -> str
 
 def _command(diagnostic: Diagnostic) -> str:
     span = diagnostic.span
-    found: dict[str, str | int] = {"file": span.file if span else diagnostic.file}
+    found: dict[str, str | int] = {"file": clean(span.file if span else diagnostic.file)}
     if span:
         found |= {"line": span.line, "endLine": span.line, "col": span.column, "endColumn": span.end}
     found["title"] = diagnostic.code
