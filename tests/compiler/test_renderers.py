@@ -207,6 +207,7 @@ def test_github_gets_one_command_a_finding():
         "unknown key `learning_rte` in `training_args`\ndid you mean `learning_rate`?\nschema: "
     )
     assert found["two lines between"][0] == "warning"
+    assert found["beside"][2].endswith("keep one\n`fp16` is true (run.yaml:6:9)")
     assert found["whole file"][1] == {"file": OTHER, "title": "SG101"}
     assert found["nowhere"][1] == {"title": "SG704"}
 

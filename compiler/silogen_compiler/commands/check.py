@@ -54,7 +54,10 @@ def without_layers(results: list[Checked]) -> list[Checked]:
 
 def findings(checked: Iterable[Checked]) -> list[Diagnostic]:
     """Return the findings about all files; one about a file that several extend is there once."""
-    found = {(d.code, d.message, d.span, d.file): d for result in checked for d in result.diagnostics}
+    found: dict[tuple[object, ...], Diagnostic] = {}
+    for result in checked:
+        for finding in result.diagnostics:
+            found.setdefault((finding.code, finding.message, finding.span or finding.file), finding)
     return list(found.values())
 
 

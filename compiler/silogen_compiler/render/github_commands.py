@@ -27,5 +27,5 @@ def _command(diagnostic: Diagnostic) -> str:
         found |= {"line": span.line, "endLine": span.line, "col": span.column, "endColumn": span.end}
     found["title"] = diagnostic.code
     properties = ",".join(f"{key}={str(text).translate(IN_PROPERTY)}" for key, text in found.items() if text)
-    text = "\n".join(sentences(diagnostic)).translate(IN_TEXT)
+    text = "\n".join(sentences(diagnostic, with_places=True)).translate(IN_TEXT)
     return f"::{diagnostic.severity} {properties}::{text}\n"

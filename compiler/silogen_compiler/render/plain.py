@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 from unicodedata import east_asian_width
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from silogen_compiler.diagnostics import Diagnostic
 
 # What may hold a secret in a source line: the value of a token key, and the credentials in a URI.
@@ -39,16 +37,17 @@ def columns(text: str) -> int:
     return sum(2 if east_asian_width(char) in "WF" else 1 for char in text)
 
 
-def sentences(diagnostic: Diagnostic) -> Iterator[str]:
-    """Yield what a finding says besides its places: the message, the label, the help and the notes."""
-    notes = [note if isinstance(note, str) else note.text for note in diagnostic.notes if _is_text(note)]
-    for text in (diagnostic.message, diagnostic.label, diagnostic.help, *notes):
-        if text:
-            yield words(text)
+def sentences(diagnostic: Diagnostic, *, with_places: bool) -> list[str]:
+    """Return what a finding says: the message, the label, the help, and the notes.
 
-
-def _is_text(note: object) -> bool:
-    return isinstance(note, str) or getattr(note, "span", None) is None
+    Notes about a place name it, or are left out for a form that has its own way of showing them.
+    """
+    notes = [
+        note if isinstance(note, str) else f"{note.text} ({note.span})" if note.span else note.text
+        for note in diagnostic.notes
+        if with_places or isinstance(note, str) or note.span is None
+    ]
+    return [words(text) for text in (diagnostic.message, diagnostic.label, diagnostic.help, *notes) if text]
 
 
 def _starred(text: str, pattern: re.Pattern[str]) -> str:

@@ -59,7 +59,7 @@ def _result(diagnostic: Diagnostic, codes: list[str], sources: dict[str, str]) -
         "ruleId": diagnostic.code,
         "ruleIndex": codes.index(diagnostic.code),
         "level": diagnostic.severity,
-        "message": {"text": "\n".join(sentences(diagnostic))},
+        "message": {"text": "\n".join(sentences(diagnostic, with_places=False))},
         "locations": _locations(diagnostic),
         "relatedLocations": [
             {"id": number, "physicalLocation": _place(note.span), "message": {"text": words(note.text)}}
