@@ -12,11 +12,11 @@ import sys
 from time import monotonic
 
 import pytest
+from program import MAIN, on_path
 from silogen_compiler.cli import COMMANDS
 from silogen_compiler.codes import CODES
 from silogen_compiler.commands.completion import SHELLS, explained_names, keys, setting_keys
 
-MAIN = "from silogen_compiler.cli import main; main()"
 START = {
     "bash": ["bash", "--norc", "--noprofile", "-i"],
     "zsh": ["zsh", "-f", "-i"],
@@ -34,14 +34,11 @@ CLEAR = "\x15"  # control-U empties the line
 def silogen(tmp_path_factory):
     """Return the environment of a shell that has `silogen` on its path, and the folder of the scripts."""
     tmp_path = tmp_path_factory.mktemp("shells")
-    program = tmp_path / "bin" / "silogen"
-    program.parent.mkdir()
-    program.write_text(f"#!/bin/sh\nexec {sys.executable} -c '{MAIN}' \"$@\"\n")
-    program.chmod(0o755)
-    path = f"{program.parent}:{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "TERM": "dumb", "HOME": str(tmp_path), "LC_ALL": "C.UTF-8"}
+    path = on_path(tmp_path / "bin")
+    environment = {**path, "TERM": "dumb", "HOME": str(tmp_path), "LC_ALL": "C.UTF-8"}
     for shell in SHELLS:
-        script = subprocess.run([program, "completion", shell], capture_output=True, check=True).stdout
+        command = [tmp_path / "bin" / "silogen", "completion", shell]
+        script = subprocess.run(command, capture_output=True, check=True).stdout
         (tmp_path / f"script.{shell}").write_bytes(script)
     (tmp_path / "run one.yaml").write_text("")
     return environment, tmp_path
