@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from importlib import import_module
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from silogen_compiler.commands.report import EXIT_FAILED
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 # Each command with where it lives: a command is imported only when it runs.
 COMMANDS = {
@@ -17,6 +20,10 @@ COMMANDS = {
     "compile": (
         "silogen_compiler.commands.compile:compile_command",
         "Resolve a config to the exact arguments of the libraries.",
+    ),
+    "completion": (
+        "silogen_compiler.commands.completion:completion",
+        "Print the script that completes commands and keys in a shell.",
     ),
     "diff": (
         "silogen_compiler.commands.diff:diff",
@@ -52,6 +59,18 @@ class LazyGroup(click.Group):
         del ctx
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in sorted(COMMANDS.items())])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete the names of commands without importing any."""
+        if incomplete.startswith("-"):
+            return super().shell_complete(ctx, incomplete)
+        from click.shell_completion import CompletionItem  # noqa: PLC0415 - start-up time
+
+        return [
+            CompletionItem(name, help=text)
+            for name, (_, text) in sorted(COMMANDS.items())
+            if name.startswith(incomplete)
+        ]
 
 
 @click.group(cls=LazyGroup)

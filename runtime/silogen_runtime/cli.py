@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 from silogen_compiler.cli import run
 from silogen_compiler.commands.locking import require_lock
+from silogen_compiler.commands.options import config_files, report_options, setting_files, settings
 from silogen_compiler.commands.options import locked as locked_option
-from silogen_compiler.commands.options import setting_files, settings
-from silogen_compiler.commands.report import EXIT_ERRORS, EXIT_FAILED, report_findings
+from silogen_compiler.commands.report import EXIT_ERRORS, EXIT_FAILED, Report
 from silogen_compiler.diagnostics import Diagnostic, Refused
 from silogen_compiler.emit import digest
 from silogen_compiler.extends import load_files
@@ -32,34 +32,35 @@ PACKAGES = ("accelerate", "datasets", "matplotlib", "peft", "rich", "torch", "tr
 
 
 @click.command("train")
-@click.argument("configs", nargs=-1, required=True)
+@config_files
 @settings
 @setting_files
 @locked_option
-def train_command(configs: tuple[str, ...], *, locked: bool, **options: Any) -> None:
+@report_options
+def train_command(configs: tuple[str, ...], *, locked: bool, report: Report, **options: Any) -> None:
     """Train a config, which is compiled first, or a resolved config, which is run as it is.
 
     Of several CONFIGS, each goes over those before it. - stands for standard input. Ctrl-C stops the run;
     checkpoints that it saved stay.
     """
-    refuse_launch()
+    refuse_launch(report)
     compiled = read_configs(configs, **options)
     if is_main_process():
-        report_findings(compiled.diagnostics, compiled.sources)
+        report.show(compiled.diagnostics, compiled.sources)
     if compiled.resolved is None:
         raise SystemExit(EXIT_ERRORS)
     if locked and is_main_process():
         require_lock(configs, compiled)
-    outcome = _train(compiled.resolved)
+    outcome = _train(compiled.resolved, report)
     if is_main_process():
         click.echo(_closing(outcome), err=True)
 
 
-def refuse_launch() -> None:
+def refuse_launch(report: Report) -> None:
     """End the command where the launcher's variables are wrong, or training is not installed."""
     findings = [*check_launcher(), *_missing_packages()]
     if findings:
-        report_findings(findings, {})
+        report.show(findings, {})
         raise SystemExit(EXIT_FAILED)
 
 
@@ -96,7 +97,7 @@ def _missing_packages() -> list[Diagnostic]:
     return [Diagnostic("SG704", message, help="pip install 'silogen[train]'")]
 
 
-def _train(resolved: dict[str, Any]) -> Outcome:
+def _train(resolved: dict[str, Any], report: Report) -> Outcome:
     from rich.console import Console  # noqa: PLC0415 - a mistake in the config is told before torch is loaded
 
     console = Console(stderr=True)
@@ -107,7 +108,7 @@ def _train(resolved: dict[str, Any]) -> Outcome:
         return train(resolved, console=console)
     except Refused as refused:
         if is_main_process():
-            report_findings(list(refused.diagnostics), {})
+            report.show(list(refused.diagnostics), {})
         raise SystemExit(EXIT_FAILED) from None
     except KeyboardInterrupt:
         if is_main_process():

@@ -63,7 +63,7 @@ def test_the_file_is_written_and_checked_as_it_says(folder):
     command = re.search("# Check it:  silogen (.*)", (folder / "run.yaml").read_text("utf-8"))[1]
     checked = CliRunner().invoke(silogen, command.split())
     assert checked.exit_code == 0
-    assert checked.stderr == "1 config checked, 0 with errors\n"
+    assert checked.stderr == "1 config checked: no findings\n"
 
 
 def test_methods_and_adapters():

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from silogen_compiler.commands.options import compile_options
+from silogen_compiler.commands.options import compile_options, config_files, report_options
 from silogen_compiler.commands.options import locked as locked_option
-from silogen_compiler.commands.report import EXIT_ERRORS, report_findings, write_output
+from silogen_compiler.commands.report import EXIT_ERRORS, Report, columns, has_color, write_output
 from silogen_compiler.emit import FORMATS
 from silogen_compiler.pipeline import compile_file
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @click.command("compile")
-@click.argument("configs", nargs=-1, required=True)
+@config_files
 @compile_options
 @click.option(
     "--format",
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     "--lock", is_flag=True, help="Write NAME.lock.json beside the config: what it reads and resolves to."
 )
 @locked_option
+@report_options
 def compile_command(  # noqa: PLR0913 - options of a command
     configs: tuple[str, ...],
     format_name: str,
@@ -48,6 +49,7 @@ def compile_command(  # noqa: PLR0913 - options of a command
     explain: bool,
     lock: bool,
     locked: bool,
+    report: Report,
     **options: Any,
 ) -> None:
     """Resolve a config (YAML, TOML or JSON; - for standard input) and print the resolved config.
@@ -59,7 +61,7 @@ def compile_command(  # noqa: PLR0913 - options of a command
         raise click.UsageError("--lock writes the lock that --locked compares with: give one of them")
     refuse_same_file(output, configs)
     compiled = compile_file(*configs, **options)
-    report_findings(compiled.diagnostics, compiled.sources)
+    report.show(compiled.diagnostics, compiled.sources)
     if compiled.resolved is None:
         sys.exit(EXIT_ERRORS)
     if lock or locked:
@@ -74,11 +76,12 @@ def compile_command(  # noqa: PLR0913 - options of a command
 
 def table(compiled: Compiled, output: str | None) -> str:
     """Return what `--explain` writes: on a terminal in its width, with defaults dimmed."""
-    from silogen_compiler.commands.terminal import colors, columns  # noqa: PLC0415 - start-up time
-    from silogen_compiler.explain_table import explain_table  # noqa: PLC0415
+    from silogen_compiler.explain_table import explain_table  # noqa: PLC0415 - start-up time
 
     is_file = output not in (None, "-")
-    return explain_table(compiled, width=0 if is_file else columns(), color=colors() and not is_file)
+    return explain_table(
+        compiled, width=0 if is_file else columns(sys.stdout), color=has_color(sys.stdout) and not is_file
+    )
 
 
 def refuse_same_file(output: str | None, configs: tuple[str, ...]) -> None:

@@ -11,8 +11,7 @@ import click
 from click.core import ParameterSource
 
 from silogen_compiler.commands.options import compile_options
-from silogen_compiler.commands.report import EXIT_CHECK, EXIT_ERRORS, report_findings
-from silogen_compiler.commands.terminal import colors
+from silogen_compiler.commands.report import EXIT_CHECK, EXIT_ERRORS, has_color, report_findings
 from silogen_compiler.difference import (
     ABSENT,
     ADDED,
@@ -156,4 +155,4 @@ def _plain(change: Change, sides: tuple[Side, Side]) -> dict[str, Any]:
 
 
 def _paint(text: str, color: str) -> str:
-    return f"\033[{color}m{text}\033[0m" if colors() else text
+    return f"\033[{color}m{text}\033[0m" if has_color(sys.stdout) else text

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from silogen_compiler.codes import CODES
-from silogen_compiler.commands.options import compile_options
+from silogen_compiler.commands.options import compile_options, names_to_explain
 from silogen_compiler.commands.report import EXIT_ERRORS, EXIT_USAGE, report_findings
 from silogen_compiler.explain_key import AmbiguousError, explain_key, keys_named
 from silogen_compiler.hints import suggest_value
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", shell_complete=names_to_explain)
 @click.argument("configs", nargs=-1)
 @compile_options
 def explain(name: str, configs: tuple[str, ...], **options: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from collections import Counter
@@ -16,6 +15,7 @@ from silogen_compiler.commands.report import (
     EXIT_ERRORS,
     EXIT_FAILED,
     count,
+    has_color,
     report_findings,
     write_output,
 )
@@ -134,7 +134,7 @@ def _mark(name: str, before: str) -> str:
 def _print_diff(result: Fixed) -> None:
     import difflib  # noqa: PLC0415 - only here
 
-    color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    color = has_color(sys.stdout)
     for name, (before, after) in result.texts.items():
         lines = difflib.unified_diff(_lines(before), _lines(after), name, name)
         for line in lines:

@@ -1,126 +1,100 @@
-"""Diagnostics as people read them: the message, the line it is about, and what to write instead."""
+"""Findings as people read them: the message, the line it is about, and what to write instead."""
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
-from unicodedata import east_asian_width
 
+from silogen_compiler.diagnostics import Note
 from silogen_compiler.render.fixes import describe_fix
+from silogen_compiler.render.frame import Frame
+from silogen_compiler.render.plain import words
+from silogen_compiler.render.snippet import Pointer, fits, snippet
 
 if TYPE_CHECKING:
-    from silogen_compiler.diagnostics import Diagnostic, Note, Span
+    from collections.abc import Iterator
+
+    from silogen_compiler.diagnostics import Diagnostic, Span
 
 WIDTH = 100
-COLORS = {"error": "1;31", "warning": "1;33", "note": "1;34", "frame": "1;34", "bold": "1"}
 
-# What may hold a secret in a source line: the value of a token key, and the credentials in a URI.
-SECRETS = (
-    re.compile(r"(?i)(?<=token)[\"']?\s*[:=]\s*[\"']?(?!null\b|\$\{)(?P<secret>[^\s\"',}#]+)"),
-    re.compile(r"://(?P<secret>[^/@\s]+)@"),
-)
+# A second place at most this many lines away is shown in one snippet with the first.
+NEAR = 8
 
 
-def render_text(diagnostics: list[Diagnostic], sources: dict[str, str], *, color: bool = False) -> str:
+def render_text(
+    diagnostics: list[Diagnostic], sources: dict[str, str], *, color: bool = False, width: int = WIDTH
+) -> str:
     """Return the findings, each followed by an empty line. `sources` maps file names to their text."""
-    lines = {name: text.split("\n") for name, text in sources.items()}
-    return "".join(_render(d, lines, color=color) + "\n" for d in diagnostics)
+    rows = {name: text.split("\n") for name, text in sources.items()}
+    findings = [_Finding(diagnostic, rows, width, color=color) for diagnostic in diagnostics]
+    return "".join("\n".join(finding.lines()) + "\n\n" for finding in findings)
 
 
-def _render(diagnostic: Diagnostic, sources: dict[str, list[str]], *, color: bool) -> str:
-    span, severity = diagnostic.span, diagnostic.severity
-    head = _paint(f"{severity}[{diagnostic.code}]", severity, color=color)
-    out = [f"{head}{_paint(f': {_clean(diagnostic.message)}', 'bold', color=color)}"]
-    rows = sources.get(span.file, []) if span else []
-    has_source = span is not None and 0 < span.line <= len(rows) and bool(rows[span.line - 1].strip())
-    places = [span, *(note.span for note in diagnostic.notes if not isinstance(note, str))]
-    gutter = max((len(str(place.line)) for place in places if place), default=1)
-    if span or diagnostic.file:
-        out.append(f"{' ' * gutter}{_paint('-->', 'frame', color=color)} {span or diagnostic.file}")
-    if span and has_source:
-        out += _snippet(span, rows[span.line - 1], diagnostic.label, severity, gutter, color=color)
-    elif diagnostic.label:
-        out.append(_note(f"help: {diagnostic.label}", gutter, color=color))
-    helps = [f"help: {diagnostic.help}"] if diagnostic.help else []
-    helps += [f"fix: {describe_fix(diagnostic.fix)}"] if diagnostic.fix else []
-    for note in (*helps, *diagnostic.notes):
-        out += (
-            [_note(note, gutter, color=color)]
-            if isinstance(note, str)
-            else _place(note, sources, gutter, color=color)
-        )
-    return "\n".join(out) + "\n"
+class _Finding:
+    """One finding with the source that it is shown in."""
+
+    def __init__(
+        self, diagnostic: Diagnostic, sources: dict[str, list[str]], width: int, *, color: bool
+    ) -> None:
+        self.diagnostic = diagnostic
+        self.sources = sources
+        places = [diagnostic.span, *(note.span for note in diagnostic.notes if isinstance(note, Note))]
+        margin = max((len(str(place.line)) for place in places if place), default=1)
+        self.frame = Frame(margin, width, color)
+
+    def lines(self) -> Iterator[str]:
+        found, frame = self.diagnostic, self.frame
+        pointers = self._pointers()
+        head = frame.paint(f"{found.severity}[{found.code}]", found.severity)
+        yield head + frame.paint(f": {words(found.message)}", "bold")
+        if found.span or found.file:
+            yield frame.place("-->", found.span or found.file)
+        if pointers:
+            yield from snippet(pointers, self.sources[pointers[0].span.file], frame)
+        elif found.label:
+            yield from frame.note(found.label, "help: ")
+        if found.help:
+            yield from frame.note(found.help, "help: ")
+        if found.fix:
+            yield from frame.note(describe_fix(found.fix), "fix: ")
+        shown = {pointer.span for pointer in pointers[1:]}
+        for note in found.notes:
+            if isinstance(note, str) or note.span not in shown:
+                yield from self._note(note)
+
+    def _pointers(self) -> list[Pointer]:
+        """Return what the first snippet underlines: the finding's place, and others close to it."""
+        found = self.diagnostic
+        if found.span is None or not self._row(found.span).strip():
+            return []
+        first = Pointer(found.span, found.label, found.severity)
+        near = [
+            Pointer(note.span, note.text, "note")
+            for note in found.notes
+            if isinstance(note, Note) and note.span and _is_near(note.span, found.span)
+        ]
+        together = [first, *(pointer for pointer in near if self._row(pointer.span).strip())]
+        return together if fits(together, self.sources[found.span.file], self.frame) else [first]
+
+    def _row(self, span: Span) -> str:
+        """Return the source line of a span, or an empty text where its source is not there."""
+        rows = self.sources.get(span.file, [])
+        return rows[span.line - 1] if 0 < span.line <= len(rows) else ""
+
+    def _note(self, note: str | Note) -> Iterator[str]:
+        """Yield a note; one about a place that is not shown yet names it and shows it."""
+        if isinstance(note, str):
+            heading, _, rest = note.partition(": ")
+            yield from self.frame.note(rest, f"{heading}: ") if heading.isalpha() else self.frame.note(note)
+        elif note.span is None:
+            yield from self.frame.note(note.text)
+        elif self._row(note.span):
+            yield self.frame.place(":::", note.span)
+            pointer = Pointer(note.span, note.text, "note")
+            yield from snippet([pointer], self.sources[note.span.file], self.frame)
+        else:
+            yield from self.frame.note(f"{note.text} ({note.span})")
 
 
-def _note(text: str, gutter: int, *, color: bool) -> str:
-    return f"{' ' * gutter} {_paint('=', 'frame', color=color)} {_clean(text)}"
-
-
-def _place(note: Note, sources: dict[str, list[str]], gutter: int, *, color: bool) -> list[str]:
-    """Return the lines for a second place: where it is, and its source line with what stands there."""
-    if note.span is None:
-        return [_note(note.text, gutter, color=color)]
-    rows = sources.get(note.span.file, [])
-    out = [f"{' ' * gutter}{_paint(':::', 'frame', color=color)} {note.span}"]
-    if 0 < note.span.line <= len(rows):
-        return out + _snippet(note.span, rows[note.span.line - 1], note.text, "note", gutter, color=color)
-    return [_note(f"{note.text} ({note.span})", gutter, color=color)]
-
-
-def _snippet(  # noqa: PLR0913 - what a line shows
-    span: Span, row: str, text: str, kind: str, gutter: int, *, color: bool
-) -> list[str]:
-    """Return a source line with the span underlined: by carets, or by dashes for a note."""
-    bar = _paint("|", "frame", color=color)
-    number = _paint(str(span.line).rjust(gutter), "frame", color=color)
-    before, marked, after = _cut(_redact(_clean(row.rstrip("\r"))), span)
-    label = f" {_clean(text)}" if text else ""
-    underline = ("-" if kind == "note" else "^") * max(_columns(marked), 1)
-    pointer = _paint(underline + label, kind, color=color)
-    return [
-        f"{' ' * gutter} {bar}",
-        f"{number} {bar} {before}{marked}{after}".rstrip(),
-        f"{' ' * gutter} {bar} {' ' * _columns(before)}{pointer}",
-    ]
-
-
-def _cut(row: str, span: Span) -> tuple[str, str, str]:
-    """Return what stands before, in and behind the span, shortened to a window around it."""
-    start, end = span.column - 1, max(span.end - 1, span.column)
-    before, marked, after = row[:start].ljust(start), row[start:end], row[end:]
-    if len(row) <= WIDTH:
-        return before, marked, after
-    if len(marked) > WIDTH // 2:
-        marked = marked[: WIDTH // 2] + "..."
-    room = WIDTH - len(marked)
-    if len(before) > room // 2:
-        before = "..." + before[-(room // 2 - 3) :]
-    if len(after) > room - len(before):
-        after = after[: max(room - len(before) - 3, 0)] + "..."
-    return before, marked, after
-
-
-def _clean(text: str) -> str:
-    """Return text without what could move a terminal's cursor."""
-    return "".join(
-        char if char.isprintable() else " " if char in "\t\n" else "\N{REPLACEMENT CHARACTER}"
-        for char in text
-    )
-
-
-def _redact(row: str) -> str:
-    """Return a source line with stars in place of secrets."""
-    for pattern in SECRETS:
-        for match in pattern.finditer(row):
-            start, end = match.span("secret")
-            row = row[:start] + "*" * (end - start) + row[end:]
-    return row
-
-
-def _columns(text: str) -> int:
-    """Return how many terminal columns text takes."""
-    return sum(2 if east_asian_width(char) in "WF" else 1 for char in text)
-
-
-def _paint(text: str, color_name: str, *, color: bool) -> str:
-    return f"\033[{COLORS[color_name]}m{text}\033[0m" if color else text
+def _is_near(span: Span, other: Span) -> bool:
+    return span.file == other.file and span != other and abs(span.line - other.line) <= NEAR
