@@ -27,6 +27,7 @@ CLASSES: dict[Path, Path] = {
     PEFT: ("peft", "class"),
     QUANTIZATION: ("quantization", "class"),
 }
+MOST_IN_FULL = 4  # values of a section that are explained one by one; more are listed
 LOADERS: dict[Path, str] = {MODEL: "AutoModelForCausalLM", TOKENIZER: "AutoTokenizer"}
 
 
@@ -131,6 +132,9 @@ def _in_config(key: str, results: Mapping[str, Compiled]) -> str:
         new = replacement(key)
         instead = f" It counts as `{new}`:\n\n{_in_config(new, results)}" if new else ""
         return f"It has no value in this config.{instead}"
+    if len(found) > MOST_IN_FULL:
+        facts = [(dotted(row.path), f"{as_yaml(row.value)}  # {row.origin.text}") for row in found]
+        return f"Its values in this config, for {next(iter(results))}:\n\n{aligned(facts)}"
     several = len(found) > 1
     return "\n\n".join(_explain_row(row, results, dotted(row.path) if several else "") for row in found)
 

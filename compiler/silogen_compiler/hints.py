@@ -101,6 +101,11 @@ def places_of(name: str) -> list[str]:
     return _sections().get(name, [])
 
 
+def all_keys() -> list[str]:
+    """Return the name of every key, whatever its section."""
+    return list(_sections())
+
+
 def suggest_value(value: Any, allowed: list[Any]) -> str:
     """Return a label for a value that is not among `allowed`, or an empty text."""
     near = near_value(value, allowed)

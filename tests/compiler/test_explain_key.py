@@ -199,3 +199,19 @@ def test_a_terminal_gets_lines_that_fit_and_defaults_dimmed():
     assert max(map(len, plain.splitlines())) <= 120
     assert re.search("^\033\\[2m  max_steps .*default\033\\[0m$", text, re.MULTILINE)
     assert re.search("^  learning_rate ", text, re.MULTILINE)
+
+
+def test_a_section_lists_its_values():
+    output = explain("training_args", VALID / "qlora.yaml")
+    assert re.search(
+        r"^  training_args\.learning_rate +2\.0e-05  # .*qlora\.yaml:9:18$", output, re.MULTILINE
+    )
+    assert "It lands in" not in output
+
+
+@pytest.mark.parametrize("name", ["lerning_rate", "training_args.lerning_rate"])
+@pytest.mark.parametrize("configs", [(), (VALID / "qlora.yaml",)])
+def test_a_near_name(name, configs):
+    result = run("explain", name, *configs)
+    assert result.exit_code == 2
+    assert "did you mean `learning_rate`?" in result.stderr

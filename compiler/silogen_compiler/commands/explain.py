@@ -11,7 +11,7 @@ from silogen_compiler.codes import CODES
 from silogen_compiler.commands.options import compile_options, names_to_explain
 from silogen_compiler.commands.report import EXIT_ERRORS, EXIT_USAGE, report_findings
 from silogen_compiler.explain_key import AmbiguousError, explain_key, keys_named
-from silogen_compiler.hints import suggest_value
+from silogen_compiler.hints import all_keys, suggest_value
 
 if TYPE_CHECKING:
     from silogen_compiler.pipeline import Compiled
@@ -33,7 +33,7 @@ def explain(name: str, configs: tuple[str, ...], **options: Any) -> None:
         click.echo(error, err=True)
         sys.exit(EXIT_USAGE)
     if not text:
-        near = suggest_value(name, list(CODES))
+        near = suggest_value(name.rpartition(".")[2], [*CODES, *all_keys()])
         click.echo(f"silogen knows no code and no key `{name}`{f': {near}' if near else ''}", err=True)
         sys.exit(EXIT_USAGE)
     click.echo(text)
