@@ -45,8 +45,9 @@ def with_bases(layer: Layer, chain: tuple[str, ...], sources: dict[str, str]) ->
     for index, base in enumerate(bases):
         name = os.path.normpath(os.path.join(os.path.dirname(chain[-1]), base))  # noqa: PTH118, PTH120
         span = value_span(layer, ("extends", index))
+        below = _load(name, span, sources)
         _check_chain(chain, name, span)
-        layers += with_bases(_load(name, span, sources), (*chain, name), sources)
+        layers += with_bases(below, (*chain, name), sources)
         if len(layers) > MOST_FILES:
             raise Refused(Diagnostic("SG108", f"more than {MOST_FILES} files are extended", span))
     data = {key: value for key, value in layer.data.items() if key != "extends"}

@@ -34,7 +34,9 @@ def _render(diagnostic: Diagnostic, sources: dict[str, list[str]], *, color: boo
     places = [span, *(note.span for note in diagnostic.notes if not isinstance(note, str))]
     gutter = max((len(str(place.line)) for place in places if place), default=1)
     if span or diagnostic.file:
-        out.append(f"{' ' * gutter}{_paint('-->', 'frame', color=color)} {span or diagnostic.file}")
+        out.append(
+            f"{' ' * gutter}{_paint('-->', 'frame', color=color)} {_clean(str(span or diagnostic.file))}"
+        )
     if span and has_source:
         out += _snippet(span, rows[span.line - 1], diagnostic.label, severity, gutter, color=color)
     elif diagnostic.label:
@@ -58,7 +60,7 @@ def _place(note: Note, sources: dict[str, list[str]], gutter: int, *, color: boo
     if note.span is None:
         return [_note(note.text, gutter, color=color)]
     rows = sources.get(note.span.file, [])
-    out = [f"{' ' * gutter}{_paint(':::', 'frame', color=color)} {note.span}"]
+    out = [f"{' ' * gutter}{_paint(':::', 'frame', color=color)} {_clean(str(note.span))}"]
     if 0 < note.span.line <= len(rows):
         return out + _snippet(note.span, rows[note.span.line - 1], note.text, "note", gutter, color=color)
     return [_note(f"{note.text} ({note.span})", gutter, color=color)]
