@@ -61,7 +61,15 @@ def _problems(
         return []
     if SECRET_NAME.search(name):
         message = f"`{name}` looks like a secret, and this value is shown in outputs"
-        return [Diagnostic("SG115", message, span, "give the secret by a key for secrets", file=layer.name)]
+        return [
+            Diagnostic(
+                "SG115",
+                message,
+                span,
+                "a secret goes under a key for one, such as run_conf.model_args.token",
+                file=layer.name,
+            )
+        ]
     if name not in environment and default is None:
         message = f"the environment variable `{name}` is not set"
         label = f"set it, or write ${{env:{name}:-default}}"

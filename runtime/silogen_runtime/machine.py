@@ -198,11 +198,14 @@ def model_folders(config: ResolvedConfig) -> Findings:
         "tokenizer": config.tokenizer.from_pretrained.get("pretrained_model_name_or_path", ""),
         "adapter": config.peft.pretrained if isinstance(config.peft, PretrainedAdapter) else "",
     }
+    missing: dict[str, list[str]] = {}
     for what, path in folders.items():
         if Path(path).is_dir():
             yield from missing_files(what, path)
         elif looks_like_path(path):
-            yield Diagnostic("SG706", f"there is no folder `{path}` for the {what}", file=path)
+            missing.setdefault(path, []).append(what)
+    for path, kinds in missing.items():
+        yield Diagnostic("SG706", f"there is no folder `{path}` for the {' and the '.join(kinds)}", file=path)
 
 
 def missing_files(what: str, path: str) -> Findings:

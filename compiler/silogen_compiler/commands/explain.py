@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from silogen_compiler.codes import CODES
+from silogen_compiler.explain_code import explain_code
 from silogen_compiler.hints import suggest_value
 from silogen_compiler.schema import read_json
 
@@ -19,19 +20,12 @@ Schema = dict[str, Any]
 @click.argument("name")
 def explain(name: str) -> None:
     """Say what NAME means: a code such as SG201, or a key such as training_args.learning_rate."""
-    text = _code(name.upper()) or _key(name, read_json("silogen.schema.json"))
+    text = explain_code(name) or _key(name, read_json("silogen.schema.json"))
     if not text:
         near = suggest_value(name, list(CODES))
         click.echo(f"silogen knows no code and no key `{name}`{f': {near}' if near else ''}", err=True)
         sys.exit(2)
     click.echo(text)
-
-
-def _code(code: str) -> str:
-    if code not in CODES:
-        return ""
-    severity, title, meaning = CODES[code]
-    return f"{severity}[{code}]: {title}\n\n{meaning}"
 
 
 def _key(dotted: str, bundle: Schema) -> str:
