@@ -77,7 +77,8 @@ def _read_line(file: File, line: bytes, span: Span) -> None:
 def _explain(error: ValidationError, span: Span) -> Iterator[Diagnostic]:
     for details in error.errors(include_url=False, include_input=False):
         if details["type"] == "json_invalid":
-            yield Diagnostic("SG602", f"this line is not JSON: {details['ctx']['error']}", span)
+            message = f"this line is not JSON: {details['ctx']['error']}"
+            yield Diagnostic("SG602", message, span, help="write each conversation on one line")
         else:
             yield Diagnostic("SG603", _wrong_shape(details), span, help=_called(details))
 
