@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test lint generate generate-check docs targets bench clean
+.PHONY: setup demo test fuzz lint generate generate-check docs targets bench clean
 
 setup: $(READY)
 
@@ -19,6 +19,10 @@ demo: $(READY)
 
 test: $(READY)
 	$(BIN)/python -m pytest
+
+# Damaged inputs, 25 times as many as in the tests; a failure leaves its input in build/fuzz. Minutes.
+fuzz: $(READY)
+	SILOGEN_FUZZ=50000 $(BIN)/python -m pytest tests/compiler/test_fuzz.py
 
 lint: $(READY)
 	$(BIN)/ruff check

@@ -31,11 +31,11 @@ CODES: dict[str, Code] = {
     ),
     "SG103": _error(
         "syntax error",
-        "The text is not valid YAML, JSON or TOML. Reading stops there, since what follows cannot be told apart.",
+        "The text is not valid YAML, JSON or TOML. Reading stops there, so there may be more mistakes behind it.",
     ),
     "SG104": _error(
         "duplicate key",
-        "A key stands twice in one mapping. Most readers keep the last one in silence; silogen asks which one is meant.",
+        "A key stands twice in one mapping. Most readers keep the last one in silence; here one of them has to go.",
     ),
     "SG105": _error(
         "aliases expand too far",
@@ -63,11 +63,11 @@ CODES: dict[str, Code] = {
     ),
     "SG111": _error(
         "not a finite number",
-        "A number is infinite, not a number, or too long to be meant.",
+        "A number is infinite, undefined (`.nan`), or larger than 64 bits hold.",
     ),
     "SG112": _error(
         "resolved already",
-        "The file is a resolved config, which `silogen train` runs as it is. Compile the config that it came from.",
+        "The file is a resolved config: the output of `silogen compile`, not its input. `silogen train` runs it as it is; to change something, change the config that it came from.",
     ),
     "SG113": _error(
         "files extend each other",
@@ -96,11 +96,11 @@ CODES: dict[str, Code] = {
     # SG2xx: schema
     "SG201": _error(
         "unknown key",
-        "The section has no such key. Nothing that is misspelled is ignored: the value would never reach the training.",
+        "The section has no such key. It is misspelled, belongs to another section, or has another name here; ignored, its value would never reach the training.",
     ),
     "SG202": _error(
         "missing key",
-        "The section needs a key that is not there.",
+        "The section lacks a key that has no default. `silogen explain` with the key says what to write.",
     ),
     "SG203": _error(
         "wrong type",
@@ -116,15 +116,15 @@ CODES: dict[str, Code] = {
     ),
     "SG206": _error(
         "empty value",
-        "The text or list must hold something.",
+        "The text or the list is empty, and the key needs something in it.",
     ),
     "SG207": _error(
-        "value of another form",
-        "The value has none of the forms that the key takes.",
+        "wrong form",
+        "The value is of the right type, but not in a form that the key takes. The help says which ones those are.",
     ),
     # SG3xx: rules
     "SG301": _error(
-        "batch does not divide",
+        "total batch does not divide",
         "The total batch size must be a multiple of the number of processes, so that each takes an equal share.",
     ),
     "SG302": _warning(
@@ -132,20 +132,20 @@ CODES: dict[str, Code] = {
         "The total batch size has no divisor near the largest batch that fits a device, so each step accumulates many small batches.",
     ),
     "SG303": _error(
-        "two half precisions",
+        "bf16 and fp16",
         "Training is either in bfloat16 or in float16, not in both.",
     ),
     "SG304": _error(
-        "two bit widths",
+        "4 and 8 bits",
         "Weights are loaded in 4 or in 8 bits, not in both.",
     ),
     "SG305": _warning(
         "nothing to quantize",
-        "quant_conf is there but names no bit width, so the weights stay as they are.",
+        "`quant_conf` is there but names no bit width, so the weights stay as they are.",
     ),
     "SG306": _error(
         "quantized weights without adapter",
-        "Weights of 4 or 8 bits cannot be trained. An adapter on top of them can.",
+        "Weights in 4 or 8 bits cannot be trained themselves. An adapter on top of them can.",
     ),
     "SG307": _error(
         "evaluation without data",
@@ -156,20 +156,20 @@ CODES: dict[str, Code] = {
         "Validation data are put aside, but evaluation is never asked for.",
     ),
     "SG309": _error(
-        "best model cannot be told",
+        "best checkpoint cannot be told",
         "To go back to the best checkpoint, every saved step must have been evaluated.",
     ),
     "SG310": _error(
         "all trackers without MLflow",
-        "`report_to: all` includes MLflow, which has no server to report to.",
+        "`report_to: all` includes MLflow, and without a `tracking` section that has no server to report to.",
     ),
     "SG311": _error(
         "device map with several processes",
-        "A device map spreads one model over devices. With several processes each has a whole model of its own.",
+        "A device map spreads one model over devices. Of several processes each has a whole model, on a device of its own.",
     ),
     "SG312": _error(
         "two number types",
-        "`dtype` and its older name `torch_dtype` say different things.",
+        "`dtype` and its older name `torch_dtype` are both set, to different number types.",
     ),
     "SG313": _warning(
         "secret in a config",
@@ -177,23 +177,23 @@ CODES: dict[str, Code] = {
     ),
     "SG314": _warning(
         "data type of another method",
-        "The data type follows the method, and the written one belongs to another method. It is corrected.",
+        "Each method reads data of one type, and the written one belongs to another method. It is replaced by the right one.",
     ),
     "SG315": _warning(
         "remote code",
-        "Code that comes with the model will run on this machine.",
+        "With `trust_remote_code`, Python code from the model's repository runs on this machine. Where the model needs it, read that code first.",
     ),
     "SG316": _error(
-        "no weight",
-        "All data sets have a sampling weight of 0.",
+        "all weights are 0",
+        "Every data set has a sampling weight of 0, so none is used.",
     ),
     "SG318": _error(
         "one name for two folders",
-        "The trained model and the base model that grew would replace each other.",
+        "The trained model and a base model whose embeddings grew are saved side by side, and would replace each other.",
     ),
     "SG319": _error(
         "infinite learning rate",
-        "The factors of `overrides` make the learning rate larger than any number.",
+        "Multiplied by the factors of `overrides`, the learning rate is larger than any number.",
     ),
     "SG317": _warning(
         "epochs beside steps",
@@ -201,7 +201,7 @@ CODES: dict[str, Code] = {
     ),
     "SG320": _error(
         "no such module",
-        "The model has no module, or no layer, that the adapter's argument asks for. peft matches the ends of names, and regular expressions with whole names.",
+        "The model has no module, or no layer, that the adapter's argument asks for. A name in a list stands for all modules whose names end in it; text is a regular expression for whole names.",
     ),
     "SG321": _warning(
         "module probably not there",
@@ -209,19 +209,19 @@ CODES: dict[str, Code] = {
     ),
     "SG322": _error(
         "quantized already",
-        "The checkpoint is quantized, and `quant_conf` asks for something else. Weights are quantized once.",
+        "The checkpoint is quantized already, and `quant_conf` asks for something else. Weights can be quantized only once.",
     ),
     "SG323": _error(
-        "size does not divide",
+        "block size does not divide",
         "The adapter cuts the inputs or outputs of a layer into equal blocks, and this size does not divide their number.",
     ),
     "SG324": _warning(
-        "size is changed",
+        "block size is changed",
         "The adapter's block size does not divide the number of inputs of a layer. peft takes the nearest size that does.",
     ),
     "SG325": _warning(
         "flash attention in float32",
-        "Flash attention computes in bfloat16 or float16 only. Load the model so, or train in mixed precision.",
+        "Flash attention computes in bfloat16 or float16 only. Load the model in one of them, or train in mixed precision.",
     ),
     "SG326": _error(
         "heads too large for flash attention",
@@ -229,7 +229,7 @@ CODES: dict[str, Code] = {
     ),
     "SG327": _warning(
         "tokens beyond the embeddings",
-        "The tokenizer, or the eos or bos token in the model's config.json, has ids for which the model has no embeddings. They grow to the size of the tokenizer, with new rows that begin at random.",
+        "The tokenizer, or the eos or bos token in the model's config.json, has ids for which the model has no embeddings. The embeddings grow to the size of the tokenizer, with new rows that begin at random.",
     ),
     "SG328": _error(
         "quantized embeddings cannot grow",
@@ -237,7 +237,7 @@ CODES: dict[str, Code] = {
     ),
     "SG329": _warning(
         "sequences longer than the model's",
-        "Training sequences may have more tokens than the model has positions for.",
+        "`max_seq_length` lets sequences have more tokens than the model has positions for.",
     ),
     "SG330": _warning(
         "cache beside checkpointing",
@@ -272,12 +272,12 @@ CODES: dict[str, Code] = {
         "The learning rate, with `overrides` applied, lies far outside what such training takes. Most often a factor or an exponent is wrong.",
     ),
     "SG338": _error(
-        "scheduler lacks something",
+        "scheduler lacks a setting",
         "The learning rate scheduler needs settings in `lr_scheduler_kwargs`, or an evaluation to follow, and has none.",
     ),
     "SG339": _error(
-        "no workers",
-        "The setting is about processes that load the data, and `dataloader_num_workers` is 0.",
+        "no worker processes",
+        "The setting is about the processes that load the data, and with `dataloader_num_workers: 0` there are none.",
     ),
     "SG346": _error(
         "backend with one process",
@@ -300,7 +300,7 @@ CODES: dict[str, Code] = {
         "The adapter puts its prefix where a cache would be, and gradient checkpointing throws that away. The first training step fails.",
     ),
     "SG351": _error(
-        "compiled or not",
+        "torch.compile off and on",
         "`torch_compile` is false, but a backend or a mode is set for it. transformers compiles the model as soon as one is.",
     ),
     "SG352": _error(
@@ -333,7 +333,7 @@ CODES: dict[str, Code] = {
     ),
     # SG4xx: migration
     "SG401": _warning(
-        "older name",
+        "older name of a key",
         "The key has another name in today's libraries. Its value is taken over.",
     ),
     "SG402": _warning(
@@ -341,11 +341,11 @@ CODES: dict[str, Code] = {
         "The key belongs to an older library version and changes nothing today.",
     ),
     "SG403": _error(
-        "gone",
-        "The key belongs to an older library version, and what it asks for has to be written otherwise or cannot be had.",
+        "key is gone",
+        "The key belongs to an older library version. What it asks for is written otherwise today, or cannot be had any more.",
     ),
     "SG404": _warning(
-        "both names",
+        "older and newer name",
         "A key and its older name are both set; the newer one decides.",
     ),
     # SG5xx: target
@@ -399,7 +399,7 @@ CODES: dict[str, Code] = {
         "The chat template raised an error for a conversation, such as roles that do not alternate.",
     ),
     "SG608": _error(
-        "wrong number of BOS tokens",
+        "not exactly one BOS token",
         "The text of a conversation must begin with exactly one BOS token where the model uses one. The "
         "chat template writes it twice, or drops it.",
     ),
@@ -420,13 +420,13 @@ CODES: dict[str, Code] = {
     ),
     "SG699": _warning(
         "more findings in the data",
-        "Only the first findings in the data are shown. Mend them and run again to see others.",
+        "Only the first 20 findings in the data are shown. Mend them and run again to see the others.",
     ),
     # SG7xx: runtime
     "SG701": _error(
         "not a resolved config",
         "Training takes the output of `silogen compile`. A key is missing there, or has a value of the "
-        "wrong type.",
+        "wrong type, as when another version of silogen wrote it.",
     ),
     "SG702": _error(
         "other number of processes",
@@ -553,26 +553,26 @@ CODES: dict[str, Code] = {
         "optimizer and a learning rate schedule that start anew.",
     ),
     "SG733": _error(
-        "launcher variables",
+        "launcher variables do not fit",
         "A launcher such as torchrun tells each process its number, and how many there are, in environment "
         "variables. One of them holds something else.",
     ),
     "SG734": _error(
-        "failed",
+        "failure without an explanation",
         "A library raised an error that silogen has no explanation for. Its own text is in the message. With the "
         "environment variable SILOGEN_TRACEBACK=1 the run shows where the error came from.",
     ),
     "SG723": _error(
-        "file or disk",
+        "file cannot be read or written",
         "The system refused to read or write a file: no space is left, or a permission is missing.",
     ),
     "SG722": _error(
-        "changed after it was compiled",
+        "resolved config was changed",
         "A resolved config carries a digest of all that it holds, and this one holds something else.",
     ),
     "SG721": _error(
-        "weights are no numbers",
-        "The training diverged: trained weights became infinite or undefined. The final checkpoint was "
+        "training diverged",
+        "Trained weights became infinite or undefined, most often because the learning rate is too high. The final checkpoint was "
         "not written.",
     ),
 }

@@ -61,8 +61,9 @@ def with_bases(
     for index, base in enumerate(bases):
         name = os.path.normpath(os.path.join(os.path.dirname(chain[-1]), base))  # noqa: PTH118, PTH120
         span = value_span(layer, ("extends", index))
+        below = _load(name, span, sources, read)
         _check_chain(chain, name, span)
-        layers += with_bases(_load(name, span, sources, read), (*chain, name), sources, read)
+        layers += with_bases(below, (*chain, name), sources, read)
         if len(layers) > MOST_FILES:
             raise Refused(Diagnostic("SG108", f"more than {MOST_FILES} files are extended", span))
     data = {key: value for key, value in layer.data.items() if key != "extends"}

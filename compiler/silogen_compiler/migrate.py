@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from silogen_compiler.diagnostics import Diagnostic, Edit, Fix, Span
+from silogen_compiler.diagnostics import Diagnostic, Edit, Fix, Note, Span
 from silogen_compiler.emit import as_yaml
 from silogen_compiler.load import Layer, Mark, Path, key_span
 
@@ -38,7 +38,7 @@ def _switch(old: str, new: str, value: Any) -> Migration:
 
 
 def _no_effect(old: str, reason: str) -> Migration:
-    return Migration(old, lambda _: {}, idle=reason)
+    return Migration(old, lambda _: {}, idle=f"remove it: {reason}")
 
 
 def _gone(old: str, default: Any, reason: str) -> Migration:
@@ -186,9 +186,9 @@ def _is_set(args: Section, key: str, value: Any) -> bool:
 
 
 def _both(old: str, new: str, span: Span | None, other: Span | None) -> Diagnostic:
-    note = (f"`{new}` stands at {other}",) if other else ()
-    message, label = f"`{old}` and `{new}` are both set", f"remove `{old}`: `{new}` decides"
-    return Diagnostic("SG404", message, span, label, notes=note)
+    message = f"`{old}` and the newer `{new}` are both set"
+    notes = (Note("this one decides", other),) if other else ()
+    return Diagnostic("SG404", message, span, "remove it", notes=notes)
 
 
 def _put(layer: Layer, key: str, value: Any, mark: Mark | None) -> None:

@@ -125,20 +125,22 @@ def compile_layer(layer: Layer, target: Target, world_size: int, environment: Ma
     wrong, paths = validate(layer)
     values = Values(layer, world_size, environment, paths, has_gaps=bool(wrong))
     found = sorted([*wrong, *migrated, *check_rules(values), *check_model(values)], key=_order)
-    found = [_with_layer_below(diagnostic, layer) for diagnostic in found] if layer.replaced else found
+    found = [_placed(diagnostic, layer) for diagnostic in found]
     if has_errors(found):
         return Compiled(None, {}, found, sources)
     resolve(values)
     lowered = lower(values, target)
-    found += lowered.diagnostics
+    found += [_placed(diagnostic, layer) for diagnostic in lowered.diagnostics]
     resolved = None if has_errors(found) else add_digest(lowered.resolved)
     return Compiled(resolved, lowered.origins, found, sources, values.config())
 
 
-def _with_layer_below(diagnostic: Diagnostic, layer: Layer) -> Diagnostic:
-    """Return a finding with the place of the value that the one it is about replaced."""
+def _placed(diagnostic: Diagnostic, layer: Layer) -> Diagnostic:
+    """Return a finding with its file, and with the place of the value that the one it is about replaced."""
+    if diagnostic.span is None:
+        return diagnostic._replace(file=diagnostic.file or layer.name)
     for path, below in layer.replaced.items():
-        if diagnostic.span is not None and value_span(layer, path) == diagnostic.span:
+        if value_span(layer, path) == diagnostic.span:
             note = Note(f"this `{path[-1]}` of a layer below was replaced", below)
             return diagnostic._replace(notes=(*diagnostic.notes, note))
     return diagnostic

@@ -84,7 +84,13 @@ def one_bit_width(values: Values) -> Findings:
     if len(values.bit_widths()) > 1:
         note = values.also("quant_conf.load_in_4bit")
         message = "`load_in_4bit` and `load_in_8bit` are both true"
-        yield Diagnostic("SG304", message, values.span("quant_conf.load_in_8bit"), "keep one", notes=note)
+        yield Diagnostic(
+            "SG304",
+            message,
+            values.span("quant_conf.load_in_8bit"),
+            "write false for one of them",
+            notes=note,
+        )
 
 
 def some_bit_width(values: Values) -> Findings:
@@ -92,7 +98,7 @@ def some_bit_width(values: Values) -> Findings:
         return
     if not values["quant_conf.load_in_4bit"] and not values["quant_conf.load_in_8bit"]:
         message = "nothing is quantized: neither `load_in_4bit` nor `load_in_8bit` is true"
-        label = "set one, or remove `quant_conf`"
+        label = "set one of them, or remove `quant_conf`"
         yield Diagnostic("SG305", message, values.span("quant_conf.quantization_type"), label)
 
 
@@ -100,7 +106,7 @@ def quantized_needs_adapter(values: Values) -> Findings:
     if values.bit_widths() and values["peft_conf.peft_type"] == "NO_PEFT":
         message = "quantized weights cannot be trained themselves"
         label = "choose an adapter, such as LORA"
-        note = values.also("quant_conf.quantization_type")
+        note = values.also(f"quant_conf.load_in_{values.bit_widths()[0]}bit")
         yield Diagnostic("SG306", message, values.span("peft_conf.peft_type"), label, notes=note)
 
 
@@ -133,15 +139,17 @@ def best_model_needs_saves(values: Values) -> Findings:
     if save == "best" and evaluate != "no":
         return
     if evaluate != save or save == "no":
-        message = "`load_best_model_at_end` needs `eval_strategy` and `save_strategy` to be equal"
-        label = f"they are {evaluate} and {save}"
+        message = f"`load_best_model_at_end` needs equal strategies: `eval_strategy` is {evaluate}"
+        message += f" and `save_strategy` is {save}"
+        label = f"write `save_strategy: {evaluate}`" if evaluate != "no" else "set both to steps or epoch"
         yield Diagnostic("SG309", message, span, label, notes=values.also("training_args.save_strategy"))
         return
     steps = values["training_args.eval_steps"] or values["training_args.logging_steps"]
     saves = values["training_args.save_steps"]
     if save == "steps" and (steps < 1) == (saves < 1) and not _is_multiple(saves, steps):
         message = "`load_best_model_at_end` needs `save_steps` to be a multiple of `eval_steps`"
-        label = f"{saves} is not a multiple of {steps}"
+        message += f", and {saves:g} is no multiple of {steps:g}"
+        label = f"write `save_steps: {steps * max(round(saves / steps), 1):g}`"
         yield Diagnostic("SG309", message, span, label, notes=values.also("training_args.save_steps"))
 
 
@@ -181,7 +189,7 @@ def no_secrets(values: Values) -> Findings:
     for key, variable in SECRETS.items():
         secret = values[key]
         if is_secret(secret):
-            label = f"remove it and set the environment variable {variable}"
+            label = f"write ${{env:{variable}}}, and set that variable"
             message = f"`{key.rpartition('.')[2]}` holds a secret, which no output will contain"
             yield Diagnostic("SG313", message, values.span(key), label)
     uri = (values["tracking"] or {}).get("mlflow_server_uri", "")
@@ -208,7 +216,7 @@ def remote_code(values: Values) -> Findings:
             "SG315",
             message,
             values.span("run_conf.model_args.trust_remote_code"),
-            "only if you trust its authors",
+            "keep this only if you trust its authors",
         )
 
 
@@ -220,7 +228,7 @@ def some_weight(values: Values) -> Findings:
             "SG316",
             "every `sampling_weight` is 0, so there is nothing to train on",
             span,
-            "give one a weight",
+            "give one of them a weight above 0",
         )
 
 
@@ -253,7 +261,8 @@ def finite_learning_rate(values: Values) -> Findings:
     rate = scaled_learning_rate(values)
     if not isfinite(rate):
         span = values.span("training_args.learning_rate")
-        yield Diagnostic("SG319", f"the learning rate becomes {rate}", span, "lower it, or `lr_multiplier`")
+        message = "with the factors of `overrides` the learning rate is infinite"
+        yield Diagnostic("SG319", message, span, "lower it, or `overrides.lr_multiplier`")
 
 
 RULES: tuple[Callable[[Values], Findings], ...] = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from math import isfinite
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -184,7 +185,7 @@ def _wrong_value(layer: Layer, error: ValidationError) -> list[Diagnostic]:
     allowed = [json.loads(option) if isinstance(option, bytes) else option for option in allowed]
     message = f"`{_name(error)}` cannot be {_shown(error)}"
     found = _at_value(layer, error, "SG204", message)
-    return [_with_near_value(found, error, allowed)._replace(help=f"Allowed: {_listed(allowed)}.")]
+    return [_with_near_value(found, error, allowed)._replace(help=f"allowed: {_listed(allowed)}")]
 
 
 def _with_near_value(found: Diagnostic, error: ValidationError, allowed: list[Any]) -> Diagnostic:
@@ -212,20 +213,37 @@ def _empty(layer: Layer, error: ValidationError) -> list[Diagnostic]:
     return [_at_value(layer, error, "SG206", f"`{_name(error)}` must not be empty")]
 
 
+# What the patterns of the schema ask for.
+PATTERNS = {
+    r"^[^/\\]+$": "the name of a folder, without slashes",
+    r"^(\.{1,2}|checkpoint-[0-9]+)$": "`.`, `..` and the names of checkpoints, such as checkpoint-500",
+    r"^(0|[1-9][0-9]*)$": "a whole number from 0 on",
+    r"^ *((underflow_overflow|tpu_metrics_debug)( +|$))*$": "underflow_overflow, tpu_metrics_debug",
+}
+CHOICE = re.compile(r"\^\(?((?:\w|\||\[0-9\]\+)+)\)?\$")
+
+
+def _in_words(pattern: str) -> str:
+    """Return what a pattern asks for: words that stand for it, or the names of which it is one."""
+    choice = CHOICE.fullmatch(pattern)
+    names = choice[1].replace("[0-9]+", "NUMBER").replace("|", ", ") if choice else ""
+    return PATTERNS.get(pattern) or names or f"text that matches {pattern}"
+
+
 def _other(layer: Layer, error: ValidationError) -> list[Diagnostic]:
     """Report a mistake that has no simpler words: text that fits no pattern, a value that fits no form."""
     node = find(tuple(error.instance_path), layer.data)
     forms = [node, *node.get("anyOf", [])]
     allowed = [value for form in forms for value in form.get("enum", [])]
     patterns = [form["pattern"] for form in forms if "pattern" in form]
-    helps = [f"Allowed: {_listed(allowed)}."] if allowed else []
+    words = [*([_listed(allowed)] if allowed else []), *map(_in_words, patterns)]
     banned = node.get("not", {}) if error.kind.name == "not" else {}
-    helps += [f"Anything but {json.dumps(banned['const'])}."] if "const" in banned else []
-    helps += [f"Text must not match {banned['pattern']}."] if "pattern" in banned else []
-    helps += [f"Text must match {' or '.join(patterns)}."] if patterns and not banned else []
+    words = [f"anything but {json.dumps(banned['const'])}"] if "const" in banned else words
+    words = [f"anything but {_in_words(banned['pattern'])}"] if "pattern" in banned else words
+    help_text = f"allowed: {', '.join(words)}" if words else ""
     message = f"`{_name(error)}` cannot be {_shown(error)}"
     found = _at_value(layer, error, "SG207", message)
-    return [_with_near_value(found, error, allowed)._replace(help=" ".join(helps))]
+    return [_with_near_value(found, error, allowed)._replace(help=help_text)]
 
 
 _KEYWORDS: dict[str, Callable[[Layer, ValidationError], list[Diagnostic]]] = {

@@ -30,7 +30,7 @@ def apply_settings(
     """
     for flag, texts in ((SET_FILE, files), (SET, settings)):
         if texts:
-            sources[flag] = "\n".join(texts)
+            sources[flag] = "\n".join(text.replace("\n", " ") for text in texts)  # one line each
         for number, text in enumerate(texts):
             layer = _apply(layer, _Setting(flag, number + 1, text), sources)
     return layer
@@ -114,7 +114,10 @@ def _value(layer: Layer, path: Path, setting: _Setting, sources: dict[str, str])
         name = setting.value
         sources[name] = read_source(name)
         return _typed(layer, path, sources[name].removesuffix("\n"), name)
-    tree = _typed(layer, path, setting.value, "")
+    try:
+        tree = _typed(layer, path, setting.value, "")
+    except Refused as refused:
+        raise Refused(*(d._replace(span=setting.mark.value) for d in refused.diagnostics)) from None
     return Tree(tree.data, dict.fromkeys(tree.marks, setting.mark))
 
 

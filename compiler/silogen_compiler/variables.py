@@ -74,7 +74,7 @@ def _problems(
                 "SG115",
                 message,
                 span,
-                "only keys for secrets may, such as `run_conf.model_args.token`",
+                "a secret goes under a key for one, such as `run_conf.model_args.token`",
                 file=layer.name,
             )
         ]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from silogen_docs.bundle import ROOT, SCHEMA_DIR, editor_form, load_bundle, validation_form
+from silogen_docs.errors import error_pages
 from silogen_docs.models import generate_experiment, generate_models, generate_package
 from silogen_docs.reference import reference_pages
 
@@ -70,20 +71,36 @@ def _models() -> dict[Path, str]:
     }
 
 
-GENERATORS: tuple[Callable[[], dict[Path, str]], ...] = (_bundles, _targets, _models, reference_pages)
+# In order: the last compiles configs, with what those before it wrote.
+GENERATORS: tuple[Callable[[], dict[Path, str]], ...] = (
+    _bundles,
+    _targets,
+    _models,
+    reference_pages,
+    error_pages,
+)
+
+
+def _update(files: dict[Path, str], *, check: bool) -> list[Path]:
+    """Return the files that are not what would be written, and write them unless `check` is set."""
+    stale = [path for path, text in files.items() if not _holds(ROOT / path, text)]
+    for path in stale:
+        click.echo(f"{'stale' if check else 'wrote'}: {path}")
+        if not check:
+            (ROOT / path).parent.mkdir(parents=True, exist_ok=True)
+            (ROOT / path).write_text(files[path], "utf-8")
+    return stale
+
+
+def _holds(path: Path, text: str) -> bool:
+    return path.exists() and path.read_text("utf-8") == text
 
 
 @click.command()
 @click.option("--check", is_flag=True, help="Write nothing; fail when a file is not what would be written.")
 def main(*, check: bool) -> None:
-    """Write the bundles, the models and the reference pages from schema/."""
-    files = {ROOT / path: text for generate in GENERATORS for path, text in generate().items()}
-    stale = [path for path, text in files.items() if not path.exists() or path.read_text("utf-8") != text]
-    for path in stale:
-        click.echo(f"{'stale' if check else 'wrote'}: {path.relative_to(ROOT)}")
-        if not check:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(files[path], "utf-8")
+    """Write the bundles, the models and the pages from schema/, and from the codes and their examples."""
+    stale = [path for generate in GENERATORS for path in _update(generate(), check=check)]
     if check and stale:
         click.echo("Run `make generate` and commit what it writes.", err=True)
         sys.exit(3)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from silogen_compiler.codes import CODES
 
 from silogen_docs.bundle import SCHEMA_DIR, Schema, type_words
 
@@ -31,21 +30,10 @@ TITLES = {
     "resolved": "The resolved config",
 }
 
-# What the codes are about, by their first digit.
-GROUPS = (
-    ("SG1", "Reading a config"),
-    ("SG2", "The schema"),
-    ("SG3", "Rules"),
-    ("SG4", "Older keys"),
-    ("SG5", "The target"),
-    ("SG6", "Data"),
-    ("SG7", "The run"),
-)
 
-
-def reference_pages() -> dict[Path, str]:
-    """Return every reference page's path, relative to the repository, and its text."""
-    environment = Environment(
+def templates() -> Environment:
+    """Return the templates of all pages."""
+    return Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -53,22 +41,18 @@ def reference_pages() -> dict[Path, str]:
         keep_trailing_newline=True,
         autoescape=False,  # noqa: S701 - the pages are Markdown, their text is ours
     )
+
+
+def reference_pages() -> dict[Path, str]:
+    """Return every reference page's path, relative to the repository, and its text."""
+    environment = templates()
     schemas = {name: json.loads((SCHEMA_DIR / f"{name}.schema.json").read_text("utf-8")) for name in TITLES}
     page, index = environment.get_template("page.md.j2"), environment.get_template("index.md.j2")
-    codes = environment.get_template("codes.md.j2").render(groups=_codes())
     pages = {
         PAGES / f"{name}.md": page.render(title=TITLES[name], defs=_defs(schemas[name])) for name in TITLES
     }
     contents = [(name, title, list(schemas[name]["$defs"])) for name, title in TITLES.items()]
-    return {PAGES / "index.md": index.render(pages=contents), PAGES / "codes.md": codes, **pages}
-
-
-def _codes() -> list[tuple[str, list[tuple[str, Any]]]]:
-    """Return the codes by what they are about, in the order of their numbers."""
-    every = sorted(CODES.items())
-    groups = [(heading, [item for item in every if item[0].startswith(prefix)]) for prefix, heading in GROUPS]
-    assert sum(len(codes) for _, codes in groups) == len(CODES), "a code has no group"
-    return groups
+    return {PAGES / "index.md": index.render(pages=contents), **pages}
 
 
 def _defs(schema: Schema) -> list[dict[str, Any]]:

@@ -84,7 +84,9 @@ def render(chat: ChatTokenizer, conversation: Conversation, *, loss_on: str) -> 
     except UnstableTemplateError as error:
         return Diagnostic("SG606", str(error), conversation.span, help="write another chat_template_name")
     except (TemplateError, TypeError) as error:
-        return Diagnostic("SG607", f"the chat template refuses this conversation: {error}", conversation.span)
+        message = f"the chat template refuses this conversation: {error}"
+        help_text = "change the conversation, or write another chat_template_name"
+        return Diagnostic("SG607", message, conversation.span, help=help_text)
     return Rendered(text, learned)
 
 

@@ -106,7 +106,7 @@ def split_off(spec: AutoSplit, rows: list[int]) -> tuple[list[int], list[int]]:
         raise Refused(
             Diagnostic(
                 "SG611",
-                f"can't split {len(rows)} conversations with an AUTO_SPLIT ratio of {spec.ratio:g}",
+                f"a share of {spec.ratio:g} for validation can't be split off {len(rows)} conversations",
                 help="write a ratio that leaves both sides at least one, or `type: NONE`",
             ),
         ) from error

@@ -73,7 +73,11 @@ def _fill(key: str, value: object) -> object:
         return value
     if match[1] not in os.environ:
         raise Refused(
-            Diagnostic("SG711", f"the environment variable `{match[1]}` for `{key}` is not set"),
+            Diagnostic(
+                "SG711",
+                f"the environment variable `{match[1]}` for `{key}` is not set",
+                help=f"`export {match[1]}=…` before the run, or remove `{key}`",
+            ),
         )
     return os.environ[match[1]]
 

@@ -20,6 +20,8 @@ TRACKING_HELP = (
     " and only a `run_id` that is there"
 )
 
+LOADING_HELP = "check the path or the name; a private model needs `token: ${env:HF_TOKEN}` in model_args"
+
 
 @contextmanager
 def explain_failures(stage: str) -> Iterator[None]:
@@ -41,20 +43,23 @@ def explain(error: Exception) -> Diagnostic | None:
     if is_out_of_memory(error):
         return Diagnostic(
             "SG718",
-            f"out of memory: {first_line}",
+            first_line if "out of memory" in first_line else f"out of memory: {first_line}",
             help="lower `max_per_device_train_batch_size` or `max_seq_length`,"
             " write `gradient_checkpointing: true`, or load the model in 4 bits with an adapter",
         )
     if isinstance(error, NoMatchingPeftModuleError):
-        return Diagnostic("SG719", f"the adapter does not fit the model: {first_line}")
+        help_text = "write `target_modules: all-linear`, or names of the model's own layers"
+        return Diagnostic("SG719", f"the adapter does not fit the model: {first_line}", help=help_text)
     if type(error).__module__.partition(".")[0] == "mlflow":
         return Diagnostic("SG731", f"MLflow refuses: {first_line.strip()}", help=TRACKING_HELP)
     if isinstance(error, OSError) and error.errno is not None:  # the system's, a library's own has no number
         return Diagnostic(
-            "SG723", f"{(error.strerror or first_line).lower()}: {error.filename or 'unknown file'}"
+            "SG723",
+            f"{(error.strerror or first_line).lower()}: {error.filename or 'unknown file'}",
+            help="free space, mend the permissions, or name another folder",
         )
     if isinstance(error, OSError) or first_line.startswith("Can't find 'adapter_config.json'"):
-        return Diagnostic("SG720", f"can't load: {first_line}")
+        return Diagnostic("SG720", f"can't load: {first_line}", help=LOADING_HELP)
     return None
 
 

@@ -30,6 +30,10 @@ WORDING = {
 }
 
 
+# What other formats call the keys of a conversation.
+ALIASES = {"conversation": "messages", "conversations": "messages", "from": "role", "value": "content"}
+
+
 class File(NamedTuple):
     """The conversations of a file, in order, and what is wrong with its lines."""
 
@@ -73,9 +77,16 @@ def _read_line(file: File, line: bytes, span: Span) -> None:
 def _explain(error: ValidationError, span: Span) -> Iterator[Diagnostic]:
     for details in error.errors(include_url=False, include_input=False):
         if details["type"] == "json_invalid":
-            yield Diagnostic("SG602", f"this line is not JSON: {details['ctx']['error']}", span)
+            message = f"this line is not JSON: {details['ctx']['error']}"
+            yield Diagnostic("SG602", message, span, help="write each conversation on one line")
         else:
-            yield Diagnostic("SG603", _wrong_shape(details), span)
+            yield Diagnostic("SG603", _wrong_shape(details), span, help=_called(details))
+
+
+def _called(details: ErrorDetails) -> str:
+    """Return what an unknown key is called here, or an empty text."""
+    name = ALIASES.get(str(details["loc"][-1])) if details["type"] == "extra_forbidden" else None
+    return f"it is called `{name}` here" if name else ""
 
 
 def _wrong_shape(details: ErrorDetails) -> str:

@@ -70,6 +70,8 @@ FILES = {
     "adapter": ("adapter_config.json",),
 }
 
+PATHS_HELP = "paths start from the folder that the command runs in"
+
 MLFLOW_WORDS = {"databricks", "databricks-uc", "uc"}
 
 NO_TASKS = "it must be told the task of each example, and conversations name none"
@@ -189,7 +191,7 @@ def data_files(config: ResolvedConfig) -> Findings:
         sources.append(config.data.validation)
     for path in [file.path for source in sources for file in source.datasets]:
         if not Path(path).is_file():
-            yield Diagnostic("SG706", f"there is no data file `{path}`", file=path)
+            yield Diagnostic("SG706", f"there is no data file `{path}`", help=PATHS_HELP, file=path)
 
 
 def model_folders(config: ResolvedConfig) -> Findings:
@@ -198,11 +200,15 @@ def model_folders(config: ResolvedConfig) -> Findings:
         "tokenizer": config.tokenizer.from_pretrained.get("pretrained_model_name_or_path", ""),
         "adapter": config.peft.pretrained if isinstance(config.peft, PretrainedAdapter) else "",
     }
+    missing: dict[str, list[str]] = {}
     for what, path in folders.items():
         if Path(path).is_dir():
             yield from missing_files(what, path)
         elif looks_like_path(path):
-            yield Diagnostic("SG706", f"there is no folder `{path}` for the {what}", file=path)
+            missing.setdefault(path, []).append(what)
+    for path, kinds in missing.items():
+        message = f"there is no folder `{path}` for the {' and the '.join(kinds)}"
+        yield Diagnostic("SG706", message, help=PATHS_HELP, file=path)
 
 
 def missing_files(what: str, path: str) -> Findings:

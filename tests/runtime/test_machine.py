@@ -188,8 +188,7 @@ def test_missing_files_and_folders(check):
     ) == [
         "SG706: there is no data file `a.jsonl`",
         "SG706: there is no data file `b.jsonl`",
-        "SG706: there is no folder `./m` for the model",
-        "SG706: there is no folder `./m` for the tokenizer",
+        "SG706: there is no folder `./m` for the model and the tokenizer",
         "SG706: there is no folder `a/b/c` for the adapter",
     ]
     assert check(model="some/model") == []

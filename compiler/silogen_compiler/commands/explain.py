@@ -10,6 +10,7 @@ import click
 from silogen_compiler.codes import CODES
 from silogen_compiler.commands.options import compile_options, names_to_explain
 from silogen_compiler.commands.report import EXIT_ERRORS, EXIT_USAGE, report_findings
+from silogen_compiler.explain_code import explain_code
 from silogen_compiler.explain_key import AmbiguousError, explain_key, keys_named
 from silogen_compiler.hints import all_keys, suggest_value
 
@@ -28,7 +29,7 @@ def explain(name: str, configs: tuple[str, ...], **options: Any) -> None:
     for each target. NAME may then be an argument of the resolved config too: trainer.args.warmup_steps.
     """
     try:
-        text = _code(name.upper()) or (_in_config(name, configs, options) if configs else _key(name))
+        text = explain_code(name) or (_in_config(name, configs, options) if configs else _key(name))
     except AmbiguousError as error:
         click.echo(error, err=True)
         sys.exit(EXIT_USAGE)
@@ -37,13 +38,6 @@ def explain(name: str, configs: tuple[str, ...], **options: Any) -> None:
         click.echo(f"silogen knows no code and no key `{name}`{f': {near}' if near else ''}", err=True)
         sys.exit(EXIT_USAGE)
     click.echo(text)
-
-
-def _code(code: str) -> str:
-    if code not in CODES:
-        return ""
-    severity, title, meaning = CODES[code]
-    return f"{severity}[{code}]: {title}\n\n{meaning}"
 
 
 def _key(name: str) -> str:

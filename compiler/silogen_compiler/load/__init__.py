@@ -95,9 +95,7 @@ def _read(name: str) -> bytes:
             return file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        help_text = (
-            "Give a file; a folder cannot be compiled." if isinstance(error, IsADirectoryError) else ""
-        )
+        help_text = "give a file: a folder cannot be compiled" if isinstance(error, IsADirectoryError) else ""
         raise Refused(
             Diagnostic("SG101", f"cannot read `{name}`: {reason.lower()}", help=help_text, file=name)
         ) from None
@@ -122,7 +120,7 @@ def decode(name: str, raw: bytes) -> str:
         byte = f"0x{raw[error.start]:02x}"
         place = Span(name, line, column, column + 1)
         raise Refused(
-            Diagnostic("SG102", f"byte {byte} is not UTF-8", place, help="Save the file as UTF-8.")
+            Diagnostic("SG102", f"byte {byte} is not UTF-8", place, help="save the file as UTF-8")
         ) from None
 
 
@@ -131,9 +129,9 @@ def _not_a_mapping(name: str, text: str, data: Any) -> Diagnostic:
         message = "the config is empty"
     else:
         message = f"the config must be a mapping of sections, not {describe(data)}"
-    start = "Start from examples/, or write the six required sections: data_conf, training_args, "
+    start = "start from examples/, or write the six required sections: data_conf, training_args, "
     return Diagnostic(
-        "SG106", message, help=start + "batchsize_conf, peft_conf, run_conf, sft_args.", file=name
+        "SG106", message, help=start + "batchsize_conf, peft_conf, run_conf, sft_args", file=name
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import sys
 from datetime import date, datetime, time
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 # A path, and where its key starts and ends and its line ends; of a table's header the whole line is the key.
 Found = tuple[Path, int, int, int]
 
-LARGEST = float("inf")
+LARGEST = sys.float_info.max
 
 TWICE = re.compile(r"Cannot declare \('([^']*)'.*\) twice")
 PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)")
@@ -121,11 +122,10 @@ def _plain(value: Any, path: Path, marks: dict[Path, Mark], name: str) -> Any:
         return {key: _plain(item, (*path, key), marks, name) for key, item in value.items()}
     if isinstance(value, list):
         return [_plain(item, (*path, index), marks, name) for index, item in enumerate(value)]
-    if isinstance(value, (int, float)) and not abs(value) < LARGEST:
+    if isinstance(value, (int, float)) and not -LARGEST <= value <= LARGEST:
         mark = marks.get(path)
-        raise Refused(
-            Diagnostic("SG111", f"`{str(value)[:20]}` is not a finite number", mark and mark.value, file=name)
-        )
+        message = f"`{value}` is not a finite number" if isinstance(value, float) else "a number is too large"
+        raise Refused(Diagnostic("SG111", message, mark and mark.value, file=name))
     return value.isoformat() if isinstance(value, (date, datetime, time)) else value
 
 

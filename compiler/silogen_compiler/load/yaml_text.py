@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import sys
 from bisect import bisect_right
-from math import isfinite
+from math import inf
 from typing import Any, NoReturn
 
 import yaml
@@ -114,7 +115,7 @@ class _Reader:
         if not text.strip(NUMERIC):
             return self.number(text, event)
         if text[:2] in ("0x", "0o"):
-            return _radix(text)
+            return self.finite(_radix(text), text, event)
         if text.lower().lstrip("+-") in (".inf", ".nan"):
             self.refuse("SG111", f"`{text}` is not a finite number", event, "write a finite number")
         return text
@@ -125,9 +126,14 @@ class _Reader:
             number = float(text)
         except ValueError:
             return text
-        if not isfinite(number) or len(text) > MAX_DIGITS:
-            self.refuse("SG111", f"`{text[:20]}` is not a finite number", event, "write a finite number")
+        self.finite(inf if len(text) > MAX_DIGITS else number, text, event)
         return number if set(text) & set(".eE") else int(text)
+
+    def finite(self, number: float | str, text: str, event: ScalarEvent) -> float | str:
+        """Return a number, which `text` writes. Refused where none of 64 bits is as large."""
+        if not isinstance(number, str) and abs(number) > sys.float_info.max:
+            self.refuse("SG111", f"`{text[:20]}` is not a finite number", event, "write a finite number")
+        return number
 
     def sequence(self, path: Path) -> list[Any]:
         items: list[Any] = []
@@ -223,7 +229,7 @@ class _Reader:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
         problem = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
         if mark is None:
-            position = getattr(error, "position", 0)
+            position = max(self.text.find(chr(getattr(error, "character", 0))), 0)  # theirs may count bytes
             return Diagnostic("SG103", f"not valid YAML: {problem}", self.place(position, position + 1))
         at = min(mark.index, len(self.text.rstrip()))
         place = self.place(at, at + 1)
