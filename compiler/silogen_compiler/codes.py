@@ -325,6 +325,11 @@ CODES: dict[str, Code] = {
         "adapter on the output layer",
         "TRL computes the loss from lm_head's own weight, so an adapter on lm_head would never be trained.",
     ),
+    "SG504": _error(
+        "no such output for this config",
+        "`--format` asks for something that this config has not got, such as a DeepSpeed config for a run without "
+        "DeepSpeed.",
+    ),
     # SG6xx: data
     "SG601": _error(
         "empty data file",
