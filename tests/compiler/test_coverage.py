@@ -11,6 +11,7 @@ from silogen_compiler.migrate import MIGRATIONS
 # Codes that no case file can print, with the reason.
 NO_CASE = {
     "SG101": "the file is not there or may not be read (test_cli.py)",
+    "SG504": "the config is right, and the format that is asked for can't hold it (test_formats.py)",
 }
 FIRST_OF_DATA = "SG6"
 
