@@ -365,6 +365,11 @@ CODES: dict[str, Code] = {
         "setting refused by the loss",
         "Some losses of method dpo do not work with every setting. The trainer refuses them, or fails in its first step.",
     ),
+    "SG505": _error(
+        "no such output for this config",
+        "`--format` asks for something that this config has not got, such as a DeepSpeed config for a run without "
+        "DeepSpeed.",
+    ),
     # SG6xx: data
     "SG601": _error(
         "empty data file",

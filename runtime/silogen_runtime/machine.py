@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from silogen_compiler.diagnostics import Diagnostic
+from silogen_compiler.trainable import untrainable
 from silogen_config import CallSpec, Concatenation, PretrainedAdapter
 from transformers.integrations.integration_utils import get_available_reporting_integrations
 
@@ -74,17 +75,6 @@ PATHS_HELP = "paths start from the folder that the command runs in"
 
 MLFLOW_WORDS = {"databricks", "databricks-uc", "uc"}
 
-NO_TASKS = "it must be told the task of each example, and conversations name none"
-
-# Adapters of peft 0.21 that TRL 1.16 can't train, by class, each with its reason.
-UNTRAINABLE = {
-    "AdaptionPromptConfig": "peft passes over the forward in which TRL computes the loss",
-    "CPTConfig": "its loss is computed from logits, which TRL does not build",
-    "MultitaskPromptTuningConfig": NO_TASKS,
-    "PolyConfig": NO_TASKS,
-    "XLoraConfig": "its gate reads hidden states, which TRL does not keep",
-}
-
 
 def check_machine(config: ResolvedConfig) -> list[Diagnostic]:
     """Return what this machine lacks for the config."""
@@ -101,13 +91,7 @@ def method(config: ResolvedConfig) -> Findings:
 
 
 def adapter(config: ResolvedConfig) -> Findings:
-    name = adapter_class(config)
-    if name in UNTRAINABLE:
-        yield Diagnostic(
-            "SG725",
-            f"{name} can be compiled, but not trained: {UNTRAINABLE[name]}",
-            help="choose another peft_type, such as LORA",
-        )
+    yield from untrainable(adapter_class(config))
 
 
 def adapter_class(config: ResolvedConfig) -> str:

@@ -12,7 +12,7 @@ import yaml
 from click.testing import CliRunner
 from paths import CASES
 from silogen_compiler.cli import silogen
-from silogen_compiler.emit import add_digest, emit_json, emit_yaml
+from silogen_compiler.emit import FORMATS, add_digest, emit_yaml
 from silogen_compiler.pipeline import compile_text
 from silogen_runtime.cli import train_command
 from silogen_runtime.progress import ProgressLine
@@ -55,11 +55,13 @@ def test_a_config_is_compiled_and_trained(config, tmp_path):
     assert (tmp_path / "out" / "checkpoint-final" / "adapter_model.safetensors").exists()
 
 
-@pytest.mark.parametrize("emit", [emit_yaml, emit_json])
-def test_a_resolved_config_runs_as_it_is(config, tmp_path, emit):
+@pytest.mark.parametrize(
+    ("name", "suffix"), [("yaml", "yaml"), ("json", "json"), ("toml", "toml"), ("python", "py")]
+)
+def test_a_resolved_config_runs_as_it_is(config, tmp_path, name, suffix):
     compiled = compile_text("run.yaml", config.read_text(), environment={})
-    resolved = tmp_path / f"resolved.{emit.__name__.removeprefix('emit_')}"
-    resolved.write_text(emit(compiled.resolved, compiled.origins))
+    resolved = tmp_path / f"resolved.{suffix}"
+    resolved.write_text(FORMATS[name](compiled.resolved, compiled.origins))
     result = train(resolved)
     assert result.exit_code == 0, result.output
     saved = json.loads((tmp_path / "out" / "resolved.json").read_text())

@@ -11,14 +11,16 @@ import click
 from silogen_compiler.commands.options import compile_options, config_files, report_options
 from silogen_compiler.commands.options import locked as locked_option
 from silogen_compiler.commands.report import EXIT_ERRORS, Report, columns, has_color, write_output
-from silogen_compiler.emit import FORMATS
+from silogen_compiler.diagnostics import Refused
+from silogen_compiler.emit import FORMATS, describe_formats
 from silogen_compiler.pipeline import compile_file
 
 if TYPE_CHECKING:
+    from silogen_compiler.diagnostics import Diagnostic
     from silogen_compiler.pipeline import Compiled
 
 
-@click.command("compile")
+@click.command("compile", epilog=describe_formats())
 @config_files
 @compile_options
 @click.option(
@@ -27,7 +29,8 @@ if TYPE_CHECKING:
     type=click.Choice(list(FORMATS)),
     default="yaml",
     show_default=True,
-    help="Form of the resolved config.",
+    metavar="FORMAT",
+    help="What to print, see below.",
 )
 @click.option(
     "-o",
@@ -68,10 +71,16 @@ def compile_command(  # noqa: PLR0913 - options of a command
         from silogen_compiler.commands.locking import require_lock, write_lock  # noqa: PLC0415 - start-up time
 
         (write_lock if lock else require_lock)(configs, compiled)
-    write_output(
-        output,
-        table(compiled, output) if explain else FORMATS[format_name](compiled.resolved, compiled.origins),
-    )
+    if explain:
+        write_output(output, table(compiled, output))
+        return
+    try:
+        inputs = (*configs, *options_as_words(options, compiled.diagnostics))
+        text = FORMATS[format_name](compiled.resolved, compiled.origins, inputs)
+    except Refused as refused:
+        report.show(refused.diagnostics, compiled.sources)
+        sys.exit(EXIT_ERRORS)
+    write_output(output, text)
 
 
 def table(compiled: Compiled, output: str | None) -> str:
@@ -89,3 +98,13 @@ def refuse_same_file(output: str | None, configs: tuple[str, ...]) -> None:
     for config in configs:
         if output and os.path.exists(output) and os.path.exists(config) and os.path.samefile(output, config):  # noqa: PTH110, PTH121
             raise click.UsageError(f"the output would replace the config {config}")
+
+
+def options_as_words(options: dict[str, Any], diagnostics: list[Diagnostic]) -> list[str]:
+    """Return the settings as words of a command line; without their values where a secret was found."""
+    has_secret = any(diagnostic.code == "SG313" for diagnostic in diagnostics)
+    words = []
+    for name, option in {"settings": "--set", "setting_files": "--set-file"}.items():
+        for setting in options[name]:
+            words += [option, f"{setting.partition('=')[0]}=…" if has_secret else setting]
+    return words

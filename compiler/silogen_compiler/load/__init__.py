@@ -26,6 +26,7 @@ READERS = {
     "yaml": "silogen_compiler.load.yaml_text",
     "json": "silogen_compiler.load.json_text",
     "toml": "silogen_compiler.load.toml_text",
+    "py": "silogen_compiler.load.python_text",
 }
 
 

@@ -2,6 +2,8 @@
 
 tomllib keeps no positions. A private copy of its parser has two functions wrapped: the one that reads a
 `key = value` line and the one that reads an array's table header tell where they stand.
+
+TOML has no null. A resolved config lists the keys that hold it, which are put back here.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import sys
+from contextlib import suppress
 from datetime import date, datetime, time
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +25,10 @@ if TYPE_CHECKING:
 Found = tuple[Path, int, int, int]
 
 LARGEST = sys.float_info.max
+
+# Where a resolved config lists the paths of its nulls.
+NULLS = ("toml", "nulls")
+RESOLVED = "silogen.resolved/"
 
 TWICE = re.compile(r"Cannot declare \('([^']*)'.*\) twice")
 PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)")
@@ -40,7 +47,25 @@ def read(name: str, text: str) -> Tree:
     except RecursionError:
         raise Refused(Diagnostic("SG108", f"nested deeper than {MAX_DEPTH} levels", file=name)) from None
     marks = _marks(name, source, found)
-    return Tree(_plain(data, (), marks, name), marks)
+    plain = _plain(data, (), marks, name)
+    if str(plain.get("apiVersion")).startswith(RESOLVED):
+        _put_nulls_back(plain)
+    return Tree(plain, marks)
+
+
+def _put_nulls_back(data: dict[str, Any]) -> None:
+    """Set what a resolved config lists as null; a list that is not as it was written is left there."""
+    table, key = NULLS
+    listed = data.get(table)
+    if not isinstance(listed, dict) or not isinstance(listed.get(key), list):
+        return
+    with suppress(KeyError, IndexError, TypeError, ValueError):
+        for *sections, last in listed[key]:
+            node: Any = data
+            for section in sections:
+                node = node[section]
+            node[last] = None
+        del data[table]
 
 
 def _own_parser() -> ModuleType:
