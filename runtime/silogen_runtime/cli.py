@@ -33,7 +33,14 @@ PACKAGES = ("accelerate", "datasets", "matplotlib", "peft", "rich", "torch", "tr
 @click.argument("configs", nargs=-1, required=True)
 @settings
 @setting_files
-def train_command(configs: tuple[str, ...], **options: Any) -> None:
+@click.option(
+    "--max-bad-lines",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Leave out up to this many lines of data that can't be trained on; more of them end the run.",
+)
+def train_command(configs: tuple[str, ...], max_bad_lines: int, **options: Any) -> None:
     """Train a config, which is compiled first, or a resolved config, which is run as it is.
 
     Of several CONFIGS, each goes over those before it. - stands for standard input. Ctrl-C stops the run;
@@ -45,7 +52,7 @@ def train_command(configs: tuple[str, ...], **options: Any) -> None:
         report_findings(compiled.diagnostics, compiled.sources)
     if compiled.resolved is None:
         raise SystemExit(EXIT_ERRORS)
-    outcome = _train(compiled.resolved)
+    outcome = _train(compiled.resolved, max_bad_lines)
     if is_main_process():
         click.echo(_closing(outcome), err=True)
 
@@ -91,7 +98,7 @@ def _missing_packages() -> list[Diagnostic]:
     return [Diagnostic("SG704", message, help="pip install 'silogen[train]'")]
 
 
-def _train(resolved: dict[str, Any]) -> Outcome:
+def _train(resolved: dict[str, Any], max_bad_lines: int) -> Outcome:
     from rich.console import Console  # noqa: PLC0415 - a mistake in the config is told before torch is loaded
 
     console = Console(stderr=True)
@@ -99,7 +106,7 @@ def _train(resolved: dict[str, Any]) -> Outcome:
     try:
         with console.status("Loading PyTorch and transformers"):
             from silogen_runtime.train import train  # noqa: PLC0415
-        return train(resolved, console=console)
+        return train(resolved, console=console, max_bad_lines=max_bad_lines)
     except Refused as refused:
         if is_main_process():
             report_findings(list(refused.diagnostics), {})

@@ -89,15 +89,6 @@ def check_machine(config: ResolvedConfig) -> list[Diagnostic]:
     return [finding for rule in RULES for finding in rule(config)]
 
 
-def method(config: ResolvedConfig) -> Findings:
-    if config.method != "sft":
-        yield Diagnostic(
-            "SG724",
-            f"method {config.method} can be compiled, but not trained yet",
-            help="compile it with `--format json` for a script of your own, or train with method sft",
-        )
-
-
 def adapter(config: ResolvedConfig) -> Findings:
     name = adapter_class(config)
     if name in UNTRAINABLE:
@@ -251,7 +242,6 @@ def tracking(config: ResolvedConfig) -> Findings:
 
 
 RULES: tuple[Callable[[ResolvedConfig], Findings], ...] = (
-    method,
     adapter,
     check_versions,
     processes,

@@ -15,11 +15,14 @@ if TYPE_CHECKING:
 
     from silogen_runtime.progress import Metrics
 
+# What the loss of each method is.
+LOSSES = {"sft": "loss (cross-entropy per token)", "dpo": "loss (of a pair of answers)"}
+
 LINES = {"loss": ("training", "#2f6fb2"), "eval_loss": ("validation", "#d9742b")}
 
 
-def draw_loss(metrics: list[Metrics], path: Path) -> None:
-    """Draw training and validation loss over the steps; no picture where no loss was logged."""
+def draw_loss(metrics: list[Metrics], path: Path, name: str) -> None:
+    """Draw training and validation loss, which is `name`, over the steps; nothing where none was logged."""
     curves = {key: [(line["step"], line[key]) for line in metrics if key in line] for key in LINES}
     if not any(curves.values()):
         return
@@ -28,7 +31,7 @@ def draw_loss(metrics: list[Metrics], path: Path) -> None:
     for key, points in curves.items():
         if points:
             _draw_line(axes, key, points)
-    _label_axes(axes)
+    _label_axes(axes, name)
     with new_file(path) as temporary:
         figure.savefig(temporary, format="png")
 
@@ -41,9 +44,9 @@ def _draw_line(axes: Axes, key: str, points: list[tuple[int, float]]) -> None:
     axes.plot(steps, losses, color=colour, marker=marker, markersize=4, linewidth=1.6, label=label)
 
 
-def _label_axes(axes: Axes) -> None:
+def _label_axes(axes: Axes, loss: str) -> None:
     axes.set_xlabel("step")
-    axes.set_ylabel("loss (cross-entropy per token)")
+    axes.set_ylabel(loss)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(visible=True, axis="y", color="#dddddd", linewidth=0.8)
