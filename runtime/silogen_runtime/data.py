@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections import Counter
 from itertools import accumulate, chain, islice, pairwise
 from pathlib import Path
@@ -196,6 +197,11 @@ def split_off(spec: AutoSplit, rows: list[int]) -> tuple[list[int], list[int]]:
     return list(parts["train"]["row"]), list(parts["test"]["row"])
 
 
+def most_tokens(data: AnyData) -> int:
+    """Return the length from which on an example is left out."""
+    return sys.maxsize if data.max_length is None else data.max_length
+
+
 def column(examples: Dataset, name: str) -> NDArray[np.int64]:
     values: NDArray[np.int64] = examples.data.column(name).to_numpy()
     return values
@@ -207,9 +213,8 @@ def longest_first(counts: Counts, rows: list[int]) -> list[int]:
 
 def make_split(examples: Dataset, counts: Counts, rows: list[int], data: AnyData) -> Split:
     """Keep the rows that are short enough and teach something."""
-    limit = np.iinfo(np.int64).max if data.max_length is None else data.max_length
     chosen = np.array(rows, np.int64)
-    short = chosen[counts["least"][chosen] <= limit]
+    short = chosen[counts["least"][chosen] <= most_tokens(data)]
     kept = short[counts["learned"][short] > 0]
     return Split(
         examples.select_columns(list(TOKENS[data.data_type])).select(kept),

@@ -105,7 +105,8 @@ def _plain(messages: Sequence[Any]) -> list[Message]:
 def _explain(error: ValidationError, span: Span) -> Iterator[Diagnostic]:
     for details in error.errors(include_url=False, include_input=False):
         if details["type"] == "json_invalid":
-            yield Diagnostic("SG602", f"this line is not JSON: {details['ctx']['error']}", span)
+            problem = details["ctx"]["error"].replace(" at line 1 column", " at column")
+            yield Diagnostic("SG602", f"this line is not JSON: {problem}", span)
         else:
             yield Diagnostic("SG603", _wrong_shape(details), span)
 
