@@ -556,4 +556,14 @@ CODES: dict[str, Code] = {
         "The chat template needs special tokens that the tokenizer lacks. Method dpo starts from a model that knows its "
         "template, and adds nothing to the vocabulary.",
     ),
+    "SG736": _error(
+        "no reference model to move",
+        "`sync_ref_model` moves a reference model of its own. An adapter is compared with the model without it, and "
+        "`precompute_ref_log_probs` asks the reference once, before training.",
+    ),
+    "SG737": _warning(
+        "reference model starts anew",
+        "With `sync_ref_model` the reference model moves during the run, and checkpoints don't hold it. A resumed run "
+        "begins with the base model as its reference, so it ends in other weights than a run that was not stopped.",
+    ),
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections import Counter
 from itertools import accumulate, chain, islice, pairwise
@@ -20,7 +19,7 @@ from silogen_runtime.chat import render
 from silogen_runtime.examples import Preference, read_example
 from silogen_runtime.lines import Line, read_lines
 from silogen_runtime.preferences import render_pair
-from silogen_runtime.prepare import FACTS, TOKENS, recipe_of
+from silogen_runtime.prepare import FACTS, TOKENS, cores, recipe_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -93,12 +92,14 @@ def load_data(
 def prepare_files(config: ResolvedConfig, chat: ChatTokenizer, console: Console) -> list[Prepared]:
     """Return the training files, then those of validation, each prepared once; a bar shows how far it is."""
     paths, recipe = source_files(config.data), recipe_of(config)
-    processes = config.trainer.args.get("dataset_num_proc") or len(os.sched_getaffinity(0))
+    processes = config.trainer.args.get("dataset_num_proc") or cores()
     columns = (TextColumn("tokenizing"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     prepared: dict[str, Prepared] = {}
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         for path in dict.fromkeys(paths):
-            task = bar.add_task(path, total=Path(path).stat().st_size, visible=False)
+            compressed = Path(path).suffix not in {".jsonl", ".json"}  # holds more than its size tells
+            size = None if compressed else Path(path).stat().st_size
+            task = bar.add_task(path, total=size, visible=False)
 
             def advance(size: int, task: TaskID = task) -> None:
                 bar.update(task, advance=size, visible=True)

@@ -104,6 +104,18 @@ def adapter_class(config: ResolvedConfig) -> str:
     return config.peft.class_ if isinstance(config.peft, CallSpec) else ""
 
 
+def reference(config: ResolvedConfig) -> Findings:
+    args = config.trainer.args
+    reasons = {"an adapter": config.peft, "precompute_ref_log_probs": args.get("precompute_ref_log_probs")}
+    beside = [reason for reason, found in reasons.items() if found]
+    if args.get("sync_ref_model") and beside:
+        yield Diagnostic(
+            "SG736",
+            f"sync_ref_model moves a reference model, and with {' and '.join(beside)} there is none",
+            help="remove `sync_ref_model`",
+        )
+
+
 def attention(config: ResolvedConfig) -> Findings:
     wanted = config.model.from_pretrained.get("attn_implementation")
     if not isinstance(wanted, str):
@@ -243,6 +255,7 @@ def tracking(config: ResolvedConfig) -> Findings:
 
 RULES: tuple[Callable[[ResolvedConfig], Findings], ...] = (
     adapter,
+    reference,
     check_versions,
     processes,
     steps,

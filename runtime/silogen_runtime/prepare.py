@@ -160,6 +160,11 @@ def _workers(
         yield lambda batches: _in_order(pool, batches, ahead=2 * processes)
 
 
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _can_fork() -> bool:
     """Tell whether a process can be copied with what it has loaded; macOS has the call, and crashes."""
     return sys.platform == "linux"

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 # Warnings about what the runtime does on purpose, or that a person can do nothing about.
 KNOWN_WARNINGS = (
     r"'pin_memory' argument is set as true but no accelerator is found",
+    r"The `'keep_end'` truncation mode is deprecated",  # its page says so
     r"This process \(pid=\d+\) is multi-threaded, use of fork",  # the copies only tokenize
     r"`\w+` is deprecated and will be removed in v6",  # peft and trl call transformers by older names
 )

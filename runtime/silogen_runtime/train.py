@@ -12,7 +12,7 @@ from rich.console import Console
 from silogen_compiler.diagnostics import Diagnostic, Refused, has_errors
 from silogen_compiler.files import write_whole
 
-from silogen_runtime.checkpoints import Start, choose_start, step_of
+from silogen_runtime.checkpoints import Start, choose_start, moved_reference, step_of
 from silogen_runtime.data import load_data
 from silogen_runtime.environment import is_main_process, set_environment
 from silogen_runtime.failures import explain_failures
@@ -97,7 +97,9 @@ def prepare(config: ResolvedConfig) -> Start:
     """Check the machine, set the environment, and return where the run starts, with all warnings."""
     with explain_failures("checking the machine"):
         start = choose_start(config)
-        warnings = refuse_or_return([*check_machine(config), *start.diagnostics])
+        warnings = refuse_or_return(
+            [*check_machine(config), *start.diagnostics, *moved_reference(config, start)]
+        )
         set_environment(config)
         if config.run.determinism == "half":
             torch.use_deterministic_algorithms(mode=True, warn_only=True)

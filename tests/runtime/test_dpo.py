@@ -148,6 +148,40 @@ def test_a_template_that_would_add_tokens_is_refused(resolve, run, bos_model):
 
 
 @pytest.mark.parametrize(
+    "args",
+    [
+        {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, 0.5]},
+        {"loss_type": ["ipo"], "truncation_mode": "keep_end", "max_length": 40},
+        {"use_weighting": True},
+    ],
+    ids=lambda args: next(iter(args)),
+)
+def test_other_losses_and_cuts_fall_too(resolve, run, tmp_path, args):
+    run(resolve(peft=LORA, args={**args, "learning_rate": 0.0003}))
+    curve = losses(tmp_path / "out")
+    assert len(curve) == 8
+    assert curve[-1] < curve[0]
+
+
+@pytest.mark.parametrize(
+    ("peft", "precompute", "said"),
+    [(LORA, False, "with an adapter there"), (None, True, "with precompute_ref_log_probs there")],
+)
+def test_a_reference_that_cannot_move_is_refused(resolve, run, peft, precompute, said):
+    args = {"sync_ref_model": True, "precompute_ref_log_probs": precompute}
+    with pytest.raises(Refused, match=f"SG736: .*{said}"):
+        run(resolve(peft=peft, args=args))
+
+
+def test_a_moved_reference_is_lost_on_resuming(resolve, run):
+    config = resolve(args={**SAVING, "max_steps": 2, "sync_ref_model": True, "ref_model_sync_steps": 1})
+    assert run(config)[0].warnings == []
+    config["trainer"]["args"]["max_steps"] = 3
+    config["run"]["resume_from_checkpoint"] = True
+    assert [finding.code for finding in run(config)[0].warnings] == ["SG737"]
+
+
+@pytest.mark.parametrize(
     ("change", "said"),
     [
         ({"chosen_messages": []}, "SG603: `chosen_messages` must not be empty"),
