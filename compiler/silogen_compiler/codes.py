@@ -373,16 +373,18 @@ CODES: dict[str, Code] = {
     # SG6xx: data
     "SG601": _error(
         "empty data file",
-        "A data file holds no conversation. Every line of it is blank.",
+        "A data file holds no example. Every line of it is blank, or was left out.",
     ),
     "SG602": _error(
         "not JSON",
-        "A line of a data file is not one complete JSON object. Each line holds one conversation.",
+        "A line of a data file is not one complete JSON object. Each line holds one example; a `.json` file may hold one "
+        "list of them.",
     ),
     "SG603": _error(
-        "not a conversation",
-        'A line of a data file is JSON, but not in the shape of a conversation: `{"messages": '
-        '[{"role": …, "content": …}]}`.',
+        "not of the data type",
+        'A line of a data file is JSON, but not in the shape that the method takes: `{"messages": '
+        '[{"role": …, "content": …}]}` for sft, with `prompt_messages`, `chosen_messages` and '
+        "`rejected_messages` in place of `messages` for dpo.",
     ),
     "SG604": _error(
         "not UTF-8",
@@ -422,6 +424,24 @@ CODES: dict[str, Code] = {
         "data too small to split",
         "AUTO_SPLIT takes a share of the training examples for validation. There are too few of them "
         "for that share.",
+    ),
+    "SG612": _error(
+        "damaged compression",
+        "The suffix of a data file says that it is compressed, and it can't be decompressed: it is cut off, or no such "
+        "file.",
+    ),
+    "SG613": _error(
+        "not an answer",
+        "The chosen and the rejected answer go on where the prompt ends, so each begins and ends with a message of the "
+        "assistant.",
+    ),
+    "SG614": _warning(
+        "answers are the same",
+        "The chosen and the rejected answer of a preference are the same, so it teaches nothing.",
+    ),
+    "SG615": _warning(
+        "bad line left out",
+        "A line can't be trained on. It is left out, since there are no more such lines than `--max-bad-lines` allows.",
     ),
     "SG699": _warning(
         "more findings in the data",
@@ -517,10 +537,6 @@ CODES: dict[str, Code] = {
         "cache nor on the hub, or a file of it is missing. Weights are loaded from safetensors files "
         "only.",
     ),
-    "SG724": _error(
-        "method not trained yet",
-        "silogen compiles this method to the arguments of TRL's trainer, and does not run that trainer itself.",
-    ),
     "SG725": _error(
         "adapter not trained",
         "peft has this type of adapter, and silogen compiles its arguments. It does not work with TRL's trainer, so no run can use it.",
@@ -579,5 +595,15 @@ CODES: dict[str, Code] = {
         "training diverged",
         "Trained weights became infinite or undefined, most often because the learning rate is too high. The final checkpoint was "
         "not written.",
+    ),
+    "SG735": _error(
+        "dpo adds no tokens",
+        "The chat template needs special tokens that the tokenizer lacks. Method dpo starts from a model that knows its "
+        "template, and adds nothing to the vocabulary.",
+    ),
+    "SG737": _warning(
+        "reference model starts anew",
+        "With `sync_ref_model` the reference model moves during the run, and checkpoints don't hold it. A resumed run "
+        "begins with the base model as its reference, so it ends in other weights than a run that was not stopped.",
     ),
 }

@@ -2772,7 +2772,7 @@ class DPOTrainingArguments(BaseModel):
     dataset_num_proc: Annotated[
         int | None,
         Field(
-            description="Processes that prepare the data before training. Null prepares them in the training process; raise it for large data.",
+            description="Processes that prepare the data before training. Null takes all cores for large files; the examples are the same for any number.",
             ge=1,
         ),
     ] = None
@@ -2785,7 +2785,7 @@ class DPOTrainingArguments(BaseModel):
     max_prompt_length: Annotated[
         int | None,
         Field(
-            description="Most tokens of a prompt; of a longer one the end is kept.",
+            description="Most tokens of a prompt; of a longer one the end is kept, behind the BOS token where the model uses one.",
             ge=1,
         ),
     ] = 1536

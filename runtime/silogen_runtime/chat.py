@@ -8,31 +8,21 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from jinja2 import TemplateError
-from silogen_compiler.diagnostics import Diagnostic, Span
+from silogen_compiler.diagnostics import Diagnostic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
+    from silogen_runtime.examples import Conversation, Message, Preference
     from silogen_runtime.tokenizer import ChatTokenizer, TokenizerType
 
-    Message = dict[str, str]
     Range = tuple[int, int]
+    Tokens = NDArray[np.int32]
+    Offsets = NDArray[np.int64]
 
 IGNORED = -100  # the label that the loss leaves out
-
-
-class Conversation(NamedTuple):
-    """One line of a data file."""
-
-    messages: list[Message]
-    file: str
-    line: int
-
-    @property
-    def span(self) -> Span:
-        return Span(self.file, self.line, 1, 1)
 
 
 class Rendered(NamedTuple):
@@ -45,8 +35,8 @@ class Rendered(NamedTuple):
 class Encoded(NamedTuple):
     """A conversation as int32 tokens and labels of one length; a label is its token, or IGNORED."""
 
-    input_ids: NDArray[np.int32]
-    labels: NDArray[np.int32]
+    input_ids: Tokens
+    labels: Tokens
 
 
 class UnstableTemplateError(Exception):
@@ -55,29 +45,25 @@ class UnstableTemplateError(Exception):
 
 def encode(
     chat: ChatTokenizer, conversations: Sequence[Conversation], *, loss_on: str
-) -> tuple[list[Encoded], list[Diagnostic]]:
-    """Return the conversations that could be encoded, in order, and what is wrong with any of them."""
-    rendered: list[Rendered] = []
-    sources: list[Conversation] = []
-    findings: list[Diagnostic] = []
-    for conversation in conversations:
-        result = render(chat, conversation, loss_on=loss_on)
-        if isinstance(result, Diagnostic):
-            findings.append(result)
-        else:
-            rendered.append(result)
-            sources.append(conversation)
-            findings += check_ends(chat, conversation, result) if loss_on == "assistant" else ()
-    encoded = tokenize(chat.tokenizer, rendered, loss_on=loss_on)
-    for source, example in zip(sources, encoded, strict=True):
-        findings += check_bos(chat, source, example)
+) -> tuple[list[Encoded | None], list[Diagnostic]]:
+    """Return each conversation as tokens, None where it can't be, and what is wrong with any of them."""
+    results = [render(chat, conversation, loss_on=loss_on) for conversation in conversations]
+    findings = [result for result in results if isinstance(result, Diagnostic)]
+    rendered = {at: result for at, result in enumerate(results) if isinstance(result, Rendered)}
+    encoded: list[Encoded | None] = [None] * len(results)
+    for at, example in zip(
+        rendered, tokenize(chat.tokenizer, list(rendered.values()), loss_on=loss_on), strict=True
+    ):
+        encoded[at] = example
+        findings += check_bos(chat, conversations[at], example.input_ids)
+        findings += check_ends(chat, conversations[at], rendered[at]) if loss_on == "assistant" else ()
     return encoded, findings
 
 
 def render(chat: ChatTokenizer, conversation: Conversation, *, loss_on: str) -> Rendered | Diagnostic:
     """Return a conversation as the template writes it, or why it can't be."""
     try:
-        text = _apply_template(chat.tokenizer, conversation.messages)
+        text = apply_template(chat.tokenizer, conversation.messages)
         learned = (
             [(0, len(text))] if loss_on == "all" else _assistant_ranges(chat, conversation.messages, text)
         )
@@ -98,18 +84,26 @@ def tokenize(tokenizer: TokenizerType, rendered: Sequence[Rendered], *, loss_on:
     if loss_on == "all":
         ids = [np.array(row, np.int32) for row in tokenizer(texts, add_special_tokens=False).input_ids]
         return [Encoded(row, row) for row in ids]
-    with _untrimmed_offsets(tokenizer):
-        batch = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True)
     return [
-        _label(np.array(ids, np.int32), np.array(offsets).reshape(-1, 2), example.learned)
-        for ids, offsets, example in zip(batch.input_ids, batch.offset_mapping, rendered, strict=True)
+        _label(ids, offsets, example.learned)
+        for (ids, offsets), example in zip(tokens_of(tokenizer, texts), rendered, strict=True)
     ]
 
 
-def check_bos(chat: ChatTokenizer, source: Conversation, example: Encoded) -> Iterator[Diagnostic]:
+def tokens_of(tokenizer: TokenizerType, texts: Sequence[str]) -> Iterator[tuple[Tokens, Offsets]]:
+    """Yield the tokens of each text, with the range of characters that each stands for."""
+    with _untrimmed_offsets(tokenizer):
+        batch = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True)
+    for ids, offsets in zip(batch.input_ids, batch.offset_mapping, strict=True):
+        yield np.array(ids, np.int32), np.array(offsets).reshape(-1, 2)
+
+
+def check_bos(
+    chat: ChatTokenizer, source: Conversation | Preference, input_ids: Tokens
+) -> Iterator[Diagnostic]:
     """Yield a finding where a text begins with several BOS tokens, or with none for a model that uses one."""
     bos = chat.tokenizer.bos_token_id
-    leading = len(list(takewhile(lambda token: token == bos, example.input_ids)))
+    leading = len(list(takewhile(lambda token: token == bos, input_ids)))
     if leading > 1 or leading < chat.uses_bos:
         yield Diagnostic(
             "SG608",
@@ -136,8 +130,8 @@ def _assistant_ranges(chat: ChatTokenizer, messages: list[Message], text: str) -
     turns = [i for i, message in enumerate(messages) if message["role"] == "assistant"]
     ranges = []
     for turn, i in enumerate(turns, 1):
-        prompt = _apply_template(chat.tokenizer, messages[:i], add_generation_prompt=True)
-        upto = _apply_template(chat.tokenizer, messages[: i + 1])
+        prompt = apply_template(chat.tokenizer, messages[:i], add_generation_prompt=True)
+        upto = apply_template(chat.tokenizer, messages[: i + 1])
         if not (upto.startswith(prompt) and text.startswith(upto)):
             raise UnstableTemplateError(
                 f"the chat template writes the text up to assistant turn {turn} differently"
@@ -148,7 +142,7 @@ def _assistant_ranges(chat: ChatTokenizer, messages: list[Message], text: str) -
     return ranges
 
 
-def _apply_template(
+def apply_template(
     tokenizer: TokenizerType, messages: list[Message], *, add_generation_prompt: bool = False
 ) -> str:
     """Render as a batch of one, since the tokenizer takes no messages only there."""
@@ -158,7 +152,7 @@ def _apply_template(
     return str(texts[0])
 
 
-def _label(ids: NDArray[np.int32], offsets: NDArray[np.int64], learned: list[Range]) -> Encoded:
+def _label(ids: Tokens, offsets: Offsets, learned: list[Range]) -> Encoded:
     supervised = np.zeros(len(ids), bool)
     for start, end in learned:
         supervised |= (offsets[:, 0] < end) & (offsets[:, 1] > start)

@@ -64,6 +64,16 @@ def newest_complete(config: ResolvedConfig) -> Start:
     return Start(None, tuple(skipped))
 
 
+def moved_reference(config: ResolvedConfig, start: Start) -> list[Diagnostic]:
+    """Return a warning where the reference model had moved, since checkpoints don't hold it."""
+    if start.checkpoint is None or not config.trainer.args.get("sync_ref_model"):
+        return []
+    message = (
+        f"`{start.checkpoint}` does not hold the reference model that sync_ref_model moved: it starts anew"
+    )
+    return [Diagnostic("SG737", message)]
+
+
 def saves_states(config: ResolvedConfig) -> bool:
     """Tell whether checkpoints hold the optimizer in one file; FSDP and DeepSpeed have folders."""
     return config.launch.strategy in {"single", "ddp"} and not config.trainer.args.get("save_only_model")

@@ -35,9 +35,18 @@ PACKAGES = ("accelerate", "datasets", "matplotlib", "peft", "rich", "torch", "tr
 @config_files
 @settings
 @setting_files
+@click.option(
+    "--max-bad-lines",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Leave out up to this many lines of data that can't be trained on; more of them end the run.",
+)
 @locked_option
 @report_options
-def train_command(configs: tuple[str, ...], *, locked: bool, report: Report, **options: Any) -> None:
+def train_command(
+    configs: tuple[str, ...], max_bad_lines: int, *, locked: bool, report: Report, **options: Any
+) -> None:
     """Train a config, which is compiled first, or a resolved config, which is run as it is.
 
     Of several CONFIGS, each goes over those before it. - stands for standard input. Ctrl-C stops the run;
@@ -51,7 +60,7 @@ def train_command(configs: tuple[str, ...], *, locked: bool, report: Report, **o
         raise SystemExit(EXIT_ERRORS)
     if locked and is_main_process():
         require_lock(configs, compiled)
-    outcome = _train(compiled.resolved, report)
+    outcome = _train(compiled.resolved, max_bad_lines, report)
     if is_main_process():
         click.echo(_closing(outcome), err=True)
 
@@ -97,7 +106,7 @@ def _missing_packages() -> list[Diagnostic]:
     return [Diagnostic("SG704", message, help="pip install 'silogen[train]'")]
 
 
-def _train(resolved: dict[str, Any], report: Report) -> Outcome:
+def _train(resolved: dict[str, Any], max_bad_lines: int, report: Report) -> Outcome:
     from rich.console import Console  # noqa: PLC0415 - a mistake in the config is told before torch is loaded
 
     console = Console(stderr=True)
@@ -105,7 +114,7 @@ def _train(resolved: dict[str, Any], report: Report) -> Outcome:
     try:
         with console.status("Loading PyTorch and transformers"):
             from silogen_runtime.train import train  # noqa: PLC0415
-        return train(resolved, console=console)
+        return train(resolved, console=console, max_bad_lines=max_bad_lines)
     except Refused as refused:
         if is_main_process():
             report.show(list(refused.diagnostics), {})

@@ -1,32 +1,52 @@
-"""From data files to the tokens that are trained and validated on."""
+"""From data files to the examples that are trained and validated on."""
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
-from itertools import accumulate, chain, pairwise
+from itertools import accumulate, chain, islice, pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from datasets import Dataset, interleave_datasets
+from datasets import Dataset, concatenate_datasets, interleave_datasets
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from silogen_compiler.diagnostics import Diagnostic, Refused, has_errors
-from silogen_config import AutoSplit, Concatenation, NoData, WeightedMix
+from silogen_config import AutoSplit, Concatenation, Data, NoData, WeightedMix
 
-from silogen_runtime.chat import IGNORED, Conversation, Encoded, Rendered, encode, render
-from silogen_runtime.jsonl import read_file
+from silogen_runtime.cache import Prepared, prepared_file
+from silogen_runtime.chat import render
+from silogen_runtime.examples import Preference, read_example
+from silogen_runtime.lines import Line, read_lines
+from silogen_runtime.preferences import render_pair
+from silogen_runtime.prepare import FACTS, TOKENS, cores, recipe_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from silogen_config import Data
+    from numpy.typing import NDArray
+    from rich.console import Console
+    from rich.progress import TaskID
+    from silogen_config import PreferenceData, ResolvedConfig
 
+    from silogen_runtime.chat import Rendered
+    from silogen_runtime.preferences import RenderedPair
     from silogen_runtime.tokenizer import ChatTokenizer
 
+    AnyData = Data | PreferenceData
+    Counts = dict[str, NDArray[np.int64]]
+
 MOST_FINDINGS = 20
-BATCH = 1000  # conversations that are tokenized at once
+
+# What to write where examples are too long.
+LONGER = {
+    "ChatConversation": "write a larger `max_seq_length` under sft_args, or `length_handling: truncate`",
+    "DirectPreference": "write a larger `max_length` under training_args, or a smaller `max_prompt_length`",
+}
 
 
 class Split(NamedTuple):
-    """Examples with input_ids and labels, which conversations they are, and what became of the others."""
+    """Examples as tokens, which of all examples they are, and what became of the others."""
 
     examples: Dataset
     rows: list[int]
@@ -41,38 +61,103 @@ class TrainingData(NamedTuple):
 
     train: Split
     validation: Split | None
-    sample: Rendered
+    sample: Rendered | RenderedPair
     diagnostics: list[Diagnostic]
 
 
-def load_data(data: Data, chat: ChatTokenizer) -> TrainingData:
-    """Read, mix, split and tokenize. Refused where the files hold something that can't be trained on."""
-    files = [read_file(path) for path in source_files(data)]
-    findings = [finding for file in files for finding in file.diagnostics]
+def load_data(
+    config: ResolvedConfig, chat: ChatTokenizer, console: Console, *, max_bad_lines: int = 0
+) -> TrainingData:
+    """Read, tokenize, mix and split. Refused where the files hold something that can't be trained on.
+
+    Up to `max_bad_lines` lines that can't are left out, each with a warning.
+    """
+    data = config.data
+    files = prepare_files(config, chat, console)
+    findings = forgive([finding for file in files for finding in file.findings], max_bad_lines)
     refuse_errors(findings)
-    conversations = [conversation for file in files for conversation in file.conversations]
-    train_rows, validation_rows = choose_rows(data, [len(file.conversations) for file in files])
-    encoded, problems = encode_all(chat, conversations, data)
-    refuse_errors(problems)
-    train, validation = (
-        make_split(encoded, rows, data) for rows in (train_rows, longest_first(encoded, validation_rows))
-    )
+    refuse_errors(empty_files(files))
+    examples = concatenate_datasets([file.examples for file in files])
+    counts: Counts = {name: column(examples, name) for name in FACTS}
+    train_rows, validation_rows = choose_rows(data, [len(file.examples) for file in files])
+    train = make_split(examples, counts, train_rows, data)
+    validation = make_split(examples, counts, longest_first(counts, validation_rows), data)
     refuse_errors(_nothing_left(train, validation, data))
-    sample = render(chat, conversations[train.rows[0]], loss_on=data.loss_on)
-    assert isinstance(sample, Rendered)
-    wanted = validation if validation_rows else None
-    return TrainingData(train, wanted, sample, first_of(merge_same(findings + problems)))
+    sample = sample_of(config, chat, files, train.rows[0])
+    return TrainingData(
+        train, validation if validation_rows else None, sample, first_of(merge_same(findings))
+    )
 
 
-def source_files(data: Data) -> list[str]:
+def prepare_files(config: ResolvedConfig, chat: ChatTokenizer, console: Console) -> list[Prepared]:
+    """Return the training files, then those of validation, each prepared once; a bar shows how far it is."""
+    paths, recipe = source_files(config.data), recipe_of(config)
+    processes = config.trainer.args.get("dataset_num_proc") or cores()
+    columns = (TextColumn("tokenizing"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    prepared: dict[str, Prepared] = {}
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        for path in dict.fromkeys(paths):
+            compressed = Path(path).suffix not in {".jsonl", ".json"}  # holds more than its size tells
+            size = None if compressed else Path(path).stat().st_size
+            task = bar.add_task(path, total=size, visible=False)
+
+            def advance(size: int, task: TaskID = task) -> None:
+                bar.update(task, advance=size, visible=True)
+
+            prepared[path] = prepared_file(path, recipe, chat, processes=processes, advance=advance)
+            bar.remove_task(task)
+    return [prepared[path] for path in paths]
+
+
+def empty_files(files: Sequence[Prepared]) -> list[Diagnostic]:
+    return [
+        Diagnostic("SG601", f"`{file.path}` holds no example", file=file.path)
+        for file in files
+        if not len(file.examples)
+    ]
+
+
+def forgive(findings: list[Diagnostic], max_bad_lines: int) -> list[Diagnostic]:
+    """Return the findings; errors of up to `max_bad_lines` lines become warnings."""
+    bad = {finding.span for finding in findings if finding.span and finding.severity == "error"}
+    if len(bad) > max_bad_lines:
+        return findings
+    return [
+        Diagnostic("SG615", f"left out: {finding.message}", finding.span) if finding.span in bad else finding
+        for finding in findings
+    ]
+
+
+def sample_of(
+    config: ResolvedConfig, chat: ChatTokenizer, files: Sequence[Prepared], row: int
+) -> Rendered | RenderedPair:
+    """Return an example as text, which is read once more."""
+    for file in files:
+        if row < len(file.examples):
+            break
+        row -= len(file.examples)
+    number = file.examples[row]["line"]
+    lines = (line for line in read_lines(file.path) if isinstance(line, Line) and line.number == number)
+    example, _ = read_example(next(islice(lines, 1)), file.path, config.data.data_type)
+    assert example is not None
+    sample = (
+        render_pair(chat, example)
+        if isinstance(example, Preference)
+        else render(chat, example, loss_on=recipe_of(config).loss_on)
+    )
+    assert not isinstance(sample, Diagnostic)
+    return sample
+
+
+def source_files(data: AnyData) -> list[str]:
     """Return the paths of the training files, then those of the validation files."""
     train = [file.path for file in data.train.datasets if getattr(file, "sampling_weight", 1) > 0]
     own = data.validation.datasets if isinstance(data.validation, Concatenation) else []
     return train + [file.path for file in own]
 
 
-def choose_rows(data: Data, sizes: list[int]) -> tuple[list[int], list[int]]:
-    """Return which conversations are trained and validated on, for source files of `sizes` conversations."""
+def choose_rows(data: AnyData, sizes: list[int]) -> tuple[list[int], list[int]]:
+    """Return which examples are trained and validated on, for source files of `sizes` examples."""
     files = [range(start, end) for start, end in pairwise(accumulate(sizes, initial=0))]
     own = len(data.validation.datasets) if isinstance(data.validation, Concatenation) else 0
     for_training, for_validation = files[: len(files) - own], files[len(files) - own :]
@@ -106,43 +191,39 @@ def split_off(spec: AutoSplit, rows: list[int]) -> tuple[list[int], list[int]]:
         raise Refused(
             Diagnostic(
                 "SG611",
-                f"a share of {spec.ratio:g} for validation can't be split off {len(rows)} conversations",
+                f"a share of {spec.ratio:g} for validation can't be split off {len(rows)} examples",
                 help="write a ratio that leaves both sides at least one, or `type: NONE`",
             ),
         ) from error
     return list(parts["train"]["row"]), list(parts["test"]["row"])
 
 
-def encode_all(
-    chat: ChatTokenizer, conversations: Sequence[Conversation], data: Data
-) -> tuple[list[Encoded], list[Diagnostic]]:
-    """Tokenize in batches, cut at max_length where the config asks for it."""
-    encoded: list[Encoded] = []
-    findings: list[Diagnostic] = []
-    limit = data.max_length if data.length_handling == "truncate" else None
-    for start in range(0, len(conversations), BATCH):
-        batch, problems = encode(chat, conversations[start : start + BATCH], loss_on=data.loss_on)
-        encoded += (Encoded(ids[:limit], labels[:limit]) for ids, labels in batch)
-        findings += problems
-    return encoded, findings
+def most_tokens(data: AnyData) -> int:
+    """Return the length from which on an example is left out."""
+    return sys.maxsize if data.max_length is None else data.max_length
 
 
-def longest_first(encoded: Sequence[Encoded], rows: list[int]) -> list[int]:
-    return sorted(rows, key=lambda row: len(encoded[row].input_ids), reverse=True)
+def column(examples: Dataset, name: str) -> NDArray[np.int64]:
+    values: NDArray[np.int64] = examples.data.column(name).to_numpy()
+    return values
 
 
-def make_split(encoded: Sequence[Encoded], rows: list[int], data: Data) -> Split:
+def longest_first(counts: Counts, rows: list[int]) -> list[int]:
+    return sorted(rows, key=lambda row: counts["length"][row], reverse=True)
+
+
+def make_split(examples: Dataset, counts: Counts, rows: list[int], data: AnyData) -> Split:
     """Keep the rows that are short enough and teach something."""
-    short = [row for row in rows if len(encoded[row].input_ids) <= data.max_length]
-    learned = {row: int(np.count_nonzero(encoded[row].labels != IGNORED)) for row in short}
-    kept = [row for row in short if learned[row]]
+    chosen = np.array(rows, np.int64)
+    short = chosen[counts["least"][chosen] <= most_tokens(data)]
+    kept = short[counts["learned"][short] > 0]
     return Split(
-        Dataset.from_dict({name: [getattr(encoded[row], name) for row in kept] for name in Encoded._fields}),
-        kept,
+        examples.select_columns(list(TOKENS[data.data_type])).select(kept),
+        kept.tolist(),
         too_long=len(rows) - len(short),
         nothing_learned=len(short) - len(kept),
-        tokens=sum(len(encoded[row].input_ids) for row in kept),
-        learned_tokens=sum(learned[row] for row in kept),
+        tokens=int(counts["tokens"][kept].sum()),
+        learned_tokens=int(counts["learned"][kept].sum()),
     )
 
 
@@ -170,14 +251,14 @@ def first_of(findings: list[Diagnostic]) -> list[Diagnostic]:
     return [*findings[:MOST_FINDINGS], Diagnostic("SG699", f"{more} more findings in the data are not shown")]
 
 
-def _nothing_left(train: Split, validation: Split, data: Data) -> list[Diagnostic]:
+def _nothing_left(train: Split, validation: Split, data: AnyData) -> list[Diagnostic]:
     wanted = {"training": train} | ({} if isinstance(data.validation, NoData) else {"validation": validation})
     return [
         Diagnostic(
             "SG610",
             f"no {name} example is left: {split.too_long} are longer than {data.max_length} tokens,"
             f" {split.nothing_learned} hold nothing to learn",
-            help="write a larger `max_seq_length` under sft_args, or `length_handling: truncate`",
+            help=LONGER[data.data_type],
         )
         for name, split in wanted.items()
         if not split.rows

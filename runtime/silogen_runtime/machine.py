@@ -81,15 +81,6 @@ def check_machine(config: ResolvedConfig) -> list[Diagnostic]:
     return [finding for rule in RULES for finding in rule(config)]
 
 
-def method(config: ResolvedConfig) -> Findings:
-    if config.method != "sft":
-        yield Diagnostic(
-            "SG724",
-            f"method {config.method} can be compiled, but not trained yet",
-            help="compile it with `--format json` for a script of your own, or train with method sft",
-        )
-
-
 def adapter(config: ResolvedConfig) -> Findings:
     yield from untrainable(adapter_class(config))
 
@@ -241,7 +232,6 @@ def tracking(config: ResolvedConfig) -> Findings:
 
 
 RULES: tuple[Callable[[ResolvedConfig], Findings], ...] = (
-    method,
     adapter,
     check_versions,
     processes,

@@ -21,19 +21,20 @@ if TYPE_CHECKING:
 
     import torch
     from silogen_config import ResolvedConfig
-    from trl import SFTConfig
+    from transformers import TrainingArguments
 
     from silogen_runtime.tokenizer import ChatTokenizer
 
 
 class LoadedModel(NamedTuple):
-    """A model to train, and the config of the adapter that the trainer is to put on it."""
+    """A model to train, the adapter that the trainer is to put on it, and what dpo compares it with."""
 
     model: PreTrainedModel | peft.PeftModel
     new_adapter: peft.PeftConfig | None
+    reference: PreTrainedModel | None = None
 
 
-def load_model(config: ResolvedConfig, args: SFTConfig, chat: ChatTokenizer) -> LoadedModel:
+def load_model(config: ResolvedConfig, args: TrainingArguments, chat: ChatTokenizer) -> LoadedModel:
     """Load the model and fit it to the tokenizer. Refused where the parts don't go together."""
     set_seed(args.seed)  # rows of new tokens are drawn at random
     model = load_base(config)
@@ -47,12 +48,17 @@ def load_model(config: ResolvedConfig, args: SFTConfig, chat: ChatTokenizer) -> 
     if needs_growth(model, chat):
         model.resize_token_embeddings(len(chat.tokenizer))
         if adapter and config.run.save_name_if_new_basemodel:
-            save_base(model, chat, Path(args.output_dir, config.run.save_name_if_new_basemodel))
+            save_base(model, chat, Path(str(args.output_dir), config.run.save_name_if_new_basemodel))
     if config.quantization:
         model = prepare_quantized(model, args)
     if isinstance(config.peft, PretrainedAdapter):
         model = peft.PeftModel.from_pretrained(model, config.peft.pretrained, is_trainable=True)
-    return LoadedModel(model, adapter)
+    return LoadedModel(model, adapter, load_base(config) if needs_reference(config) else None)
+
+
+def needs_reference(config: ResolvedConfig) -> bool:
+    """Tell whether dpo needs a second model: an adapter can be turned off, and the model asked beforehand."""
+    return config.method == "dpo" and not config.peft and not config.trainer.args["precompute_ref_log_probs"]
 
 
 def load_base(config: ResolvedConfig) -> PreTrainedModel:
@@ -77,7 +83,7 @@ def _as_number(name: Any) -> Any:
     return int(name) if isinstance(name, str) and name.isdecimal() else name
 
 
-def prepare_quantized(model: PreTrainedModel, args: SFTConfig) -> PreTrainedModel:
+def prepare_quantized(model: PreTrainedModel, args: TrainingArguments) -> PreTrainedModel:
     """Freeze the weights, with norms in float32, and keep them in the form that gradients pass through.
 
     On CPUs with AVX512-BF16, bitsandbytes 0.50 repacks 4-bit weights for inference the first time that they

@@ -100,6 +100,8 @@ class ProgressLine(TrainerCallback):
         logs: Metrics = kwargs["logs"]
         if "loss" in logs:
             line = f"loss {logs['loss']:.4f}"
+            if "rewards/accuracies" in logs:
+                line += f"  {logs['rewards/accuracies']:.0%} right  margin {logs['rewards/margins']:.3g}"
             if "tokens_per_second" in logs:
                 line += f"  {logs['tokens_per_second']:,.0f} tokens/s"
             self.bar.update(self.task, metrics=line)

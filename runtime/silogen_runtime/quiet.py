@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 # Warnings about what the runtime does on purpose, or that a person can do nothing about.
 KNOWN_WARNINGS = (
     r"'pin_memory' argument is set as true but no accelerator is found",
+    r"The `'keep_end'` truncation mode is deprecated",  # its page says so
+    r"This process \(pid=\d+\) is multi-threaded, use of fork",  # the copies only tokenize
     r"`\w+` is deprecated and will be removed in v6",  # peft and trl call transformers by older names
 )
 
@@ -32,6 +35,7 @@ def quiet_libraries() -> Iterator[None]:
         with (
             warnings.catch_warnings(),
             _log_level(logging.ERROR, "bitsandbytes", "alembic", "mlflow", "peft"),
+            _variable("TQDM_DISABLE", "1"),  # the bars of TRL
         ):
             for message in KNOWN_WARNINGS:
                 warnings.filterwarnings("ignore", message)
@@ -42,6 +46,19 @@ def quiet_libraries() -> Iterator[None]:
             transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
         if bars[1]:
             datasets.enable_progress_bars()
+
+
+@contextmanager
+def _variable(name: str, value: str) -> Iterator[None]:
+    earlier = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if earlier is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = earlier
 
 
 @contextmanager

@@ -30,13 +30,8 @@ class Chart(NamedTuple):
     lines: dict[str, tuple[str, str]]
 
 
-LOSS = Chart(
-    "Loss",
-    "loss (cross-entropy per token)",
-    {"loss": ("training", BLUE), "eval_loss": ("validation", ORANGE)},
-)
+LOSS = Chart("Loss", "loss", {"loss": ("training", BLUE), "eval_loss": ("validation", ORANGE)})
 CHARTS = (
-    LOSS,
     Chart(
         "Reward margin",
         "margin",
@@ -49,9 +44,13 @@ CHARTS = (
 )
 
 
-def draw_loss(metrics: list[Metrics], path: Path) -> None:
+# What the loss of each method is.
+LOSSES = {"sft": "loss (cross-entropy per token)", "dpo": "loss (of a pair of answers)"}
+
+
+def draw_loss(metrics: list[Metrics], method: str, path: Path) -> None:
     """Draw training and validation loss over the steps; no picture where no loss was logged."""
-    figure = _draw(LOSS, metrics, (8, 4.5))
+    figure = _draw(LOSS._replace(axis=LOSSES[method]), metrics, (8, 4.5))
     if figure:
         with new_file(path) as temporary:
             figure.savefig(temporary, format="png", dpi=150)
@@ -59,7 +58,8 @@ def draw_loss(metrics: list[Metrics], path: Path) -> None:
 
 def write_report(metrics: list[Metrics], resolved: dict[str, Any], path: Path) -> None:
     """Write one HTML page that needs no other file: key figures, charts, and the resolved config."""
-    pictures = [(chart.name, _as_svg(chart, metrics)) for chart in CHARTS]
+    charts = [LOSS._replace(axis=LOSSES[resolved["method"]]), *CHARTS]
+    pictures = [(chart.name, _as_svg(chart, metrics)) for chart in charts]
     versions = [f"{name} {version}" for name, version in resolved["target"].items() if name != "name"]
     page = TEMPLATES.get_template("report.html.jinja").render(
         title=_title(resolved),

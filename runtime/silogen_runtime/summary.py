@@ -8,15 +8,23 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from silogen_runtime.chat import Rendered
+
 if TYPE_CHECKING:
     from rich.console import Console
     from silogen_compiler.diagnostics import Diagnostic
 
-    from silogen_runtime.chat import Rendered
     from silogen_runtime.data import Split, TrainingData
+    from silogen_runtime.preferences import RenderedPair
     from silogen_runtime.trainer import Plan
 
 SAMPLE_LENGTH = 1500  # characters of the example that are shown
+BETTER, WORSE = "bold green", "bold red"
+# How the parts of an example are told apart, by the bracket that they begin with.
+NAMES = {
+    "[[": (("in [[ ]]", BETTER), ("in (( ))", WORSE)),
+    "": (("like this", BETTER), ("like this", WORSE)),
+}
 COLOURS = {"error": "red", "warning": "yellow"}
 
 
@@ -40,10 +48,23 @@ def show_summary(console: Console, data: TrainingData, plan: Plan) -> None:
     table.add_row("steps", describe_steps(plan))
     table.add_row("output", plan.output_dir)
     console.print(Padding(table, (1, 0), expand=False))
-    marks = ("", "") if console.is_terminal and not console.no_color else ("[[", "]]")
-    what = "like this" if not marks[0] else "in [[ ]]"
-    console.print(Text.assemble("One training example; what is learned is ", (what, "bold green"), ":"))
-    console.print(Padding(mark_learned(data.sample, marks), (0, 0, 1, 2), expand=False))
+    show_example(console, data.sample)
+
+
+def show_example(console: Console, sample: Rendered | RenderedPair) -> None:
+    """Print one example as text, with what is learned in colour, or in brackets where there is no colour."""
+    bare = not console.is_terminal or console.no_color
+    told = NAMES["[[" if bare else ""]
+    if isinstance(sample, Rendered):
+        head = Text.assemble("One training example; what is learned is ", told[0], ":")
+        text = mark_learned(sample, ("[[", "]]") if bare else ("", ""))
+    else:
+        head = Text.assemble(
+            "One training example; the better answer is ", told[0], ", the worse ", told[1], ":"
+        )
+        text = mark_answers(sample, bare=bare)
+    console.print(head)
+    console.print(Padding(text, (0, 0, 1, 2), expand=False))
 
 
 def describe_split(split: Split) -> str:
@@ -70,13 +91,27 @@ def describe_steps(plan: Plan) -> str:
 
 
 def mark_learned(sample: Rendered, marks: tuple[str, str]) -> Text:
-    """Return the text with its learned parts in colour between `marks`; of a long one, the two ends."""
+    """Return the text with its learned parts in colour between `marks`."""
     text, at = Text(), 0
     for start, end in sample.learned:
         text.append(sample.text[at:start], "dim")
-        text.append(marks[0] + sample.text[start:end] + marks[1], "bold green")
+        text.append(marks[0] + sample.text[start:end] + marks[1], BETTER)
         at = end
-    text.append(sample.text[at:].rstrip(), "dim")
+    return shorten(text.append(sample.text[at:].rstrip(), "dim"))
+
+
+def mark_answers(sample: RenderedPair, *, bare: bool) -> Text:
+    """Return the prompt, and below it the better and the worse answer."""
+    answers = (("[[", sample.chosen, "]]", BETTER), ("((", sample.rejected, "))", WORSE))
+    text = shorten(Text(sample.prompt, "dim"))
+    for opening, answer, closing, style in answers:
+        text.append("\n" * (not text.plain.endswith("\n")))
+        text.append(shorten(Text(f"{opening}{answer}{closing}" if bare else answer, style)))
+    return text
+
+
+def shorten(text: Text) -> Text:
+    """Return the two ends of a long text."""
     if len(text) <= SAMPLE_LENGTH:
         return text
     half = SAMPLE_LENGTH // 2

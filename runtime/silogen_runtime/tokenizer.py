@@ -148,13 +148,26 @@ def _missing_pad_source(tokenizer: TokenizerType, strategy: str, name: str) -> D
 
 
 def _offsets(tokenizer: TokenizerType, config: ResolvedConfig) -> Iterator[Diagnostic]:
-    if getattr(config.data, "loss_on", "") == "assistant" and not tokenizer.is_fast:
+    if getattr(config.data, "loss_on", "assistant") == "assistant" and not tokenizer.is_fast:
         yield Diagnostic(
             "SG715",
             f"{type(tokenizer).__name__} does not tell which text a token stands for, which learning from"
-            " assistant turns only needs",
-            help="write `use_fast_tokenizer: true` under run_conf, or `train_on_completions_only: false`",
+            " the assistant's messages only needs",
+            help="write `use_fast_tokenizer: true` under run_conf"
+            + ", or `train_on_completions_only: false`" * (config.method == "sft"),
         )
 
 
-RULES = (_chat_template, _end_token, _padding, _offsets)
+def _no_new_tokens(tokenizer: TokenizerType, config: ResolvedConfig) -> Iterator[Diagnostic]:
+    template = config.tokenizer.chat_template
+    new = [token for token in template.added_tokens if token not in tokenizer.get_vocab()]
+    if config.method == "dpo" and new:
+        yield Diagnostic(
+            "SG735",
+            f"template `{template.name}` needs tokens that the tokenizer lacks, and dpo adds none: "
+            + ", ".join(f"`{token}`" for token in new),
+            help="write the `chat_template_name` that the model was trained with, or keep-original",
+        )
+
+
+RULES = (_chat_template, _end_token, _padding, _offsets, _no_new_tokens)

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
+from peft import PeftModel
 from rich.console import Console
 from silogen_compiler.diagnostics import Diagnostic, Refused, has_errors
 from silogen_compiler.files import write_whole
-from silogen_config import Data, ResolvedConfig
 
-from silogen_runtime.checkpoints import Start, choose_start, step_of
+from silogen_runtime.checkpoints import Start, choose_start, moved_reference, step_of
 from silogen_runtime.data import load_data
 from silogen_runtime.environment import is_main_process, set_environment
 from silogen_runtime.failures import explain_failures
@@ -28,10 +28,10 @@ from silogen_runtime.tokenizer import for_inference, load_tokenizer
 from silogen_runtime.trainer import build_args, build_trainer, make_plan, refuse_lost_weights
 
 if TYPE_CHECKING:
-    import trl
+    from silogen_config import ResolvedConfig
 
     from silogen_runtime.tokenizer import ChatTokenizer
-    from silogen_runtime.trainer import Plan
+    from silogen_runtime.trainer import Plan, Trainer
 
 
 class Outcome(NamedTuple):
@@ -44,8 +44,11 @@ class Outcome(NamedTuple):
     warnings: list[Diagnostic]
 
 
-def train(resolved: dict[str, Any], *, console: Console) -> Outcome:
-    """Run a resolved config to its end. Refused where the config, the data or the machine don't allow it."""
+def train(resolved: dict[str, Any], *, console: Console, max_bad_lines: int = 0) -> Outcome:
+    """Run a resolved config to its end. Refused where the config, the data or the machine don't allow it.
+
+    Up to `max_bad_lines` lines of the data files that can't be trained on are left out.
+    """
     config = parse(resolved)
     console = console if is_main_process() else Console(quiet=True)
     with quiet_libraries():
@@ -54,8 +57,8 @@ def train(resolved: dict[str, Any], *, console: Console) -> Outcome:
             args = build_args(config)
         with explain_failures("loading the tokenizer"):
             chat = load_tokenizer(config)
-        with explain_failures("tokenizing the data"), console.status("Reading and tokenizing the data"):
-            data = load_data(chat_data(config), chat)
+        with explain_failures("tokenizing the data"), args.main_process_first():
+            data = load_data(config, chat, console, max_bad_lines=max_bad_lines)
         with explain_failures("loading the model"), console.status("Loading the model"):
             loaded = load_model(config, args, chat)
 
@@ -64,7 +67,8 @@ def train(resolved: dict[str, Any], *, console: Console) -> Outcome:
             output_dir.mkdir(parents=True, exist_ok=True)
             progress = ProgressLine(console)
             metrics = MetricsFile(output_dir / "metrics.jsonl", step_of(start.checkpoint))
-            trainer = build_trainer(config, args, loaded, chat, data, [metrics, progress])
+            with console.status("Setting up the trainer"):  # which may ask the reference model first
+                trainer = build_trainer(config, args, loaded, chat, data, [metrics, progress])
             warnings = [*start.diagnostics, *data.diagnostics]
             show_findings(console, warnings)
             plan = make_plan(trainer, step_of(start.checkpoint))
@@ -79,7 +83,7 @@ def train(resolved: dict[str, Any], *, console: Console) -> Outcome:
             final = output_dir / config.run.final_checkpoint_name
             if is_main_process():
                 save_final(trainer, chat, final)
-                draw_loss(read_metrics(metrics.path), output_dir / "loss.png")
+                draw_loss(read_metrics(metrics.path), config.method, output_dir / "loss.png")
                 write_report(read_metrics(metrics.path), resolved, output_dir / "report.html")
         return Outcome(
             steps=trainer.state.global_step,
@@ -94,17 +98,13 @@ def prepare(config: ResolvedConfig) -> Start:
     """Check the machine, set the environment, and return where the run starts, with all warnings."""
     with explain_failures("checking the machine"):
         start = choose_start(config)
-        warnings = refuse_or_return([*check_machine(config), *start.diagnostics])
+        warnings = refuse_or_return(
+            [*check_machine(config), *start.diagnostics, *moved_reference(config, start)]
+        )
         set_environment(config)
         if config.run.determinism == "half":
             torch.use_deterministic_algorithms(mode=True, warn_only=True)
         return Start(start.checkpoint, tuple(warnings))
-
-
-def chat_data(config: ResolvedConfig) -> Data:
-    """Return the data of method sft, the one that gets as far as this: the machine's rules refuse others."""
-    assert isinstance(config.data, Data)
-    return config.data
 
 
 def refuse_or_return(findings: list[Diagnostic]) -> list[Diagnostic]:
@@ -114,17 +114,20 @@ def refuse_or_return(findings: list[Diagnostic]) -> list[Diagnostic]:
     return findings
 
 
-def run_steps(trainer: trl.SFTTrainer, plan: Plan, checkpoint: Path | None) -> None:
+def run_steps(trainer: Trainer, plan: Plan, checkpoint: Path | None) -> None:
     """Train from the checkpoint on; from the last one, only take up its weights."""
     if plan.first_step >= plan.steps:  # the trainer would take one more step
         trainer.args.max_steps, trainer.args.num_train_epochs = -1, 0
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
 
 
-def save_final(trainer: trl.SFTTrainer, chat: ChatTokenizer, folder: Path) -> None:
+def save_final(trainer: Trainer, chat: ChatTokenizer, folder: Path) -> None:
     """Save the model, or its adapter, with the tokenizer as inference needs it."""
     with new_folder(folder) as temporary:
-        trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False).save_pretrained(temporary)
+        model = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
+        # TRL compares with a copy of an earlier adapter, which is not saved
+        only = {"selected_adapters": ["default"]} if isinstance(model, PeftModel) else {}
+        model.save_pretrained(temporary, **only)
         for_inference(chat).save_pretrained(temporary)
 
 

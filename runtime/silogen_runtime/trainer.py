@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import peft
 import torch
 import trl
 from silogen_compiler.diagnostics import Diagnostic, Refused
 from transformers import DataCollatorForSeq2Seq, PrinterCallback, ProgressCallback
+from trl.trainer.dpo_trainer import DataCollatorForPreference
 
 from silogen_runtime.chat import IGNORED
 from silogen_runtime.model import new_tokens_finding
@@ -17,6 +18,7 @@ from silogen_runtime.model import new_tokens_finding
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from datasets import Dataset
     from silogen_config import ResolvedConfig
     from transformers import BatchEncoding, PreTrainedModel, TrainerCallback
 
@@ -24,12 +26,24 @@ if TYPE_CHECKING:
     from silogen_runtime.model import LoadedModel
     from silogen_runtime.tokenizer import ChatTokenizer, TokenizerType
 
+    Args: TypeAlias = "trl.SFTConfig | trl.DPOConfig"
+    Trainer: TypeAlias = "trl.SFTTrainer | trl.DPOTrainer"
     Batch = BatchEncoding
     Collator = Callable[[list[dict[str, Any]]], Batch]
 
 
 # Adapters that embed the text with the model's own weights, past trained copies in modules_to_save.
 EMBED_THEMSELVES = (peft.PromptTuningConfig, peft.PromptEncoderConfig)
+
+
+class PreferenceTrainer(trl.DPOTrainer):  # type: ignore[misc]
+    """TRL's trainer for preferences that are tokens already."""
+
+    def _prepare_dataset(self, dataset: Dataset, *_: object) -> Dataset:
+        return dataset
+
+
+TRAINERS = {"sft": trl.SFTTrainer, "dpo": PreferenceTrainer}
 
 
 class Plan(NamedTuple):
@@ -45,9 +59,9 @@ class Plan(NamedTuple):
     output_dir: str
 
 
-def build_args(config: ResolvedConfig) -> trl.SFTConfig:
+def build_args(config: ResolvedConfig) -> Args:
     """Return the trainer's arguments. Refused where other processes take part than are planned."""
-    args: trl.SFTConfig = getattr(trl, config.trainer.args_class)(**config.trainer.args)
+    args: Args = getattr(trl, config.trainer.args_class)(**config.trainer.args)
     planned, real = config.launch.world_size, args.world_size
     if real != planned:
         message = f"the config is resolved for {planned} process{'es' * (planned > 1)}, but {real} take part"
@@ -58,14 +72,15 @@ def build_args(config: ResolvedConfig) -> trl.SFTConfig:
 
 def build_trainer(  # noqa: PLR0913, PLR0917 - a trainer is made of these
     config: ResolvedConfig,
-    args: trl.SFTConfig,
+    args: Args,
     loaded: LoadedModel,
     chat: ChatTokenizer,
     data: TrainingData,
     callbacks: list[TrainerCallback],
-) -> trl.SFTTrainer:
-    trainer = getattr(trl, config.trainer.class_)(
+) -> Trainer:
+    trainer = TRAINERS[config.method](
         model=loaded.model,
+        **({"ref_model": loaded.reference} if loaded.reference else {}),
         args=args,
         peft_config=loaded.new_adapter,
         processing_class=chat.tokenizer,
@@ -83,13 +98,19 @@ def build_trainer(  # noqa: PLR0913, PLR0917 - a trainer is made of these
     return trainer
 
 
-def build_collator(config: ResolvedConfig, args: trl.SFTConfig, tokenizer: TokenizerType) -> Collator | None:
+def build_collator(config: ResolvedConfig, args: Args, tokenizer: TokenizerType) -> Collator | None:
     """Return what pads a batch; None where TRL lays out examples without padding."""
-    if args.packing or args.padding_free:
+    collator: Collator
+    if config.method == "dpo":
+        collator = DataCollatorForPreference(
+            tokenizer.pad_token_id, args.max_length, args.truncation_mode, args.pad_to_multiple_of
+        )
+    elif args.packing or args.padding_free:
         return None
-    collator = DataCollatorForSeq2Seq(
-        tokenizer, label_pad_token_id=IGNORED, pad_to_multiple_of=args.pad_to_multiple_of
-    )
+    else:
+        collator = DataCollatorForSeq2Seq(
+            tokenizer, label_pad_token_id=IGNORED, pad_to_multiple_of=args.pad_to_multiple_of
+        )
     if config.tokenizer.missing_pad_token_strategy == "unk-convert-to-eos":  # noqa: S105
         return padding_as(collator, tokenizer.eos_token_id)
     return collator
@@ -158,7 +179,7 @@ def trained(model: torch.nn.Module) -> list[torch.nn.Parameter]:
     return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 
-def make_plan(trainer: trl.SFTTrainer, first_step: int) -> Plan:
+def make_plan(trainer: Trainer, first_step: int) -> Plan:
     """Work out the size of the run that `trainer` is about to make. Refused where it has no step."""
     args = trainer.args
     whole = math.floor if args.dataloader_drop_last else math.ceil

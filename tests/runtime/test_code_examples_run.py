@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from silogen_compiler.diagnostics import Refused
+from rich.console import Console
+from silogen_compiler.diagnostics import Diagnostic, Refused
 from silogen_compiler.render.text import render_text
 from silogen_config import ResolvedConfig
 from silogen_docs.examples import compile_snippet, load_examples
 from silogen_runtime.chat import encode
 from silogen_runtime.data import load_data
-from silogen_runtime.jsonl import read_file
+from silogen_runtime.examples import read_example
+from silogen_runtime.lines import read_lines
 from silogen_runtime.machine import check_machine
 from silogen_runtime.tokenizer import load_tokenizer
 
@@ -30,7 +32,12 @@ def read(example, snippet, encoding, load_chat):
     """Return what is found in a data file: by its reader, and by the template where the example names one."""
     Path(example.file).parent.mkdir(exist_ok=True)
     Path(example.file).write_bytes(snippet.encode(encoding))
-    conversations, findings = read_file(example.file)
+    kind = example.file, "DirectPreference" if "chosen" in snippet else "ChatConversation"
+    conversations, findings = [], []
+    for line in read_lines(example.file):
+        parsed, wrong = (None, [line]) if isinstance(line, Diagnostic) else read_example(line, *kind)
+        conversations += [parsed]
+        findings += wrong
     if not example.template:
         return findings
     _, problems = encode(load_chat("byte-level", example.template), conversations, loss_on="assistant")
@@ -66,5 +73,5 @@ def test_settings_that_leave_no_examples(code, resolve):
         resolve(data={key: compiled[key] for key in ("validation", "max_length")})
     )
     with pytest.raises(Refused) as refused:
-        load_data(config.data, load_tokenizer(config))
+        load_data(config, load_tokenizer(config), Console(quiet=True))
     assert shown(refused.value.diagnostics) == example.prints

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
+from rich.console import Console
 from silogen_compiler.diagnostics import Refused
 from silogen_config import ResolvedConfig
 from silogen_runtime.data import choose_rows, load_data
-from silogen_runtime.jsonl import read_file
+from silogen_runtime.examples import read_example
+from silogen_runtime.lines import Line, read_lines
 from tiny import LINES, conversation, resolved_config, write_lines
 
 GOOD = json.dumps(LINES[0]).encode()
@@ -29,13 +31,22 @@ BAD_LINES = {
 }
 
 
+def read_file(path):
+    """Return the conversations of a file, and what is wrong with it."""
+    lines = list(read_lines(str(path)))
+    read = [read_example(line, str(path), "ChatConversation") for line in lines if isinstance(line, Line)]
+    damage = [line for line in lines if not isinstance(line, Line)]
+    examples = [example for example, _ in read if example is not None]
+    return examples, [*damage, *(finding for _, findings in read for finding in findings)]
+
+
 @pytest.mark.parametrize(
     ("line", "expected"), BAD_LINES.items(), ids=[code for code, _ in BAD_LINES.values()]
 )
 def test_a_bad_line_is_named(tmp_path, line, expected):
     path = tmp_path / "data.jsonl"
     path.write_bytes(GOOD + b"\n\n" + line + b"\n" + GOOD)
-    conversations, findings = read_file(str(path))
+    conversations, findings = read_file(path)
     assert [(finding.code, finding.span.line) for finding in findings] == [(expected[0], 3)]
     assert findings[0].span.file == str(path)
     assert findings[0].message.startswith(expected[1])
@@ -45,7 +56,7 @@ def test_a_bad_line_is_named(tmp_path, line, expected):
 def test_a_byte_order_mark_windows_line_ends_and_blank_lines_are_fine(tmp_path):
     path = tmp_path / "data.jsonl"
     path.write_bytes(b"\xef\xbb\xbf" + GOOD + b"\r\n  \r\n" + GOOD + b"\r\n")
-    conversations, findings = read_file(str(path))
+    conversations, findings = read_file(path)
     assert not findings
     assert [conversation.messages for conversation in conversations] == [LINES[0]["messages"]] * 2
 
@@ -97,7 +108,7 @@ def load(tmp_path, byte_level_model, load_chat):
         config = ResolvedConfig.model_validate(
             resolved_config(tmp_path, model=byte_level_model, lines=lines, data=data)
         )
-        return load_data(config.data, load_chat("byte-level", "chat-ml"))
+        return load_data(config, load_chat("byte-level", "chat-ml"), Console(quiet=True))
 
     return loaded
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from silogen_compiler.chat_templates import TOKENS as CHAT_TEMPLATES
-from silogen_runtime.chat import IGNORED, Conversation, encode
+from silogen_runtime.chat import IGNORED, encode
+from silogen_runtime.examples import Conversation
 
 PIECES = {
     "chat-ml": lambda role, content, _: (f"<|im_start|>{role}\n", f"{content}<|im_end|>", "\n"),

@@ -7,7 +7,8 @@ from silogen_compiler.chat_templates import TOKENS as CHAT_TEMPLATES
 from silogen_compiler.chat_templates import chat_template
 from silogen_compiler.diagnostics import Refused
 from silogen_config import ResolvedConfig
-from silogen_runtime.chat import Conversation, encode
+from silogen_runtime.chat import encode
+from silogen_runtime.examples import Conversation
 from silogen_runtime.tokenizer import for_inference, load_tokenizer, uses_bos
 from silogen_runtime.trainer import build_args, build_collator
 from tiny import (

@@ -102,14 +102,6 @@ def test_another_number_of_processes_than_resolved_for_is_refused(config, tmp_pa
     assert "error[SG702]" in result.stderr
 
 
-def test_method_dpo_is_compiled_but_not_trained(config):
-    text = config.read_text().partition("sft_args:")[0]
-    config.write_text(f"method: dpo\n{text}")
-    result = train(config)
-    assert result.exit_code == 4
-    assert "error[SG724]" in result.stderr
-
-
 def test_both_yaml_readers_read_a_resolved_config_alike(config):
     compiled = compile_text("run.yaml", config.read_text(), environment={})
     assert yaml.safe_load(emit_yaml(compiled.resolved, compiled.origins)) == compiled.resolved
@@ -119,7 +111,8 @@ def test_a_config_comes_from_standard_input(config, tmp_path):
     result = train("-", input=config.read_text())
     assert result.exit_code == 0, result.output
     assert (tmp_path / "out" / "checkpoint-final").exists()
-    assert "- stands for standard input" in CliRunner().invoke(train_command, ["--help"]).output
+    told = CliRunner().invoke(train_command, ["--help"]).output
+    assert "- stands for standard input" in " ".join(told.split())
 
 
 def test_a_syntax_error_is_shown_in_its_line(config):

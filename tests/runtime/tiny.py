@@ -147,7 +147,46 @@ def resolved_config(
     `args` are merged into the trainer's arguments, a section's changes into the section.
     """
     path = write_lines(folder / "data.jsonl", lines)
-    config = {
+    config = config_of(folder, path, model, template)
+    config["sft_args"] = {"max_seq_length": 256, "train_on_completions_only": True}
+    return changed(config, args, sections)
+
+
+def preference(prompt: str, chosen: str, rejected: str, system: str = "") -> dict:
+    """Return a line of data for dpo."""
+    messages = [{"role": "system", "content": system}] if system else []
+    return {
+        "prompt_messages": [*messages, {"role": "user", "content": prompt}],
+        "chosen_messages": [{"role": "assistant", "content": chosen}],
+        "rejected_messages": [{"role": "assistant", "content": rejected}],
+    }
+
+
+PAIRS = [
+    preference("What is the capital of Finland?", "The capital of Finland is Helsinki.", "Five."),
+    preference("Add two and three.", "The answer is five.", "The answer is six, or what is the capital?"),
+    preference("Write f.", "def f(x):\n    return 1", "if x:\n        return 0", system="You code."),
+    preference("Mikä on Suomen pääkaupunki?", "Se on Helsinki. ❤️", "你好"),
+] * 4
+
+
+def resolved_preferences(
+    folder: Path, *, model: str, lines=PAIRS, template="keep-original", args=(), **sections
+) -> dict:
+    """Return what a config that trains `model` on preferences compiles to, with changes as above."""
+    config = config_of(folder, write_lines(folder / "data.jsonl", lines), model, template)
+    config |= {"method": "dpo"}
+    config["training_args"] |= {
+        "learning_rate": 0.001,
+        "beta": 0.5,
+        "max_length": 256,
+        "max_prompt_length": 128,
+    }
+    return changed(config, args, sections)
+
+
+def config_of(folder: Path, path: str, model: str, template: str) -> dict:
+    return {
         "data_conf": {
             "training_data": {"type": "CONCATENATION", "datasets": [{"path": path}]},
             "validation_data": {"type": "NONE"},
@@ -158,8 +197,11 @@ def resolved_config(
         "batchsize_conf": {"total_train_batch_size": 4, "max_per_device_train_batch_size": 4},
         "peft_conf": {"peft_type": "NO_PEFT"},
         "run_conf": {"model": model},
-        "sft_args": {"max_seq_length": 256, "train_on_completions_only": True},
     }
+
+
+def changed(config: dict, args, sections) -> dict:
+    """Return what the config compiles to, with changes."""
     resolved = compile_text("run.json", json.dumps(config), environment={}).resolved
     resolved["trainer"]["args"] |= dict(args)
     for name, changes in sections.items():

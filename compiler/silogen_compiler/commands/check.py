@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os.path
 import sys
+from importlib import import_module
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from silogen_compiler.check_many import check_many
 from silogen_compiler.commands.fix import diff_option, fixable, run_fix, unsafe_option
 from silogen_compiler.commands.options import compile_options, config_files, report_options
 from silogen_compiler.commands.report import EXIT_ERRORS, Report, count
+from silogen_compiler.pipeline import compile_file
 from silogen_compiler.search import find_files, is_config
 
 if TYPE_CHECKING:
@@ -23,10 +25,14 @@ if TYPE_CHECKING:
 
 PATIENCE = 1.0  # seconds without a word on a terminal
 
+# What reads the data: a part of the runtime, imported only when it is asked for.
+CHECK_DATA = "silogen_runtime.check_data"
+
 
 @click.command()
 @config_files
 @compile_options
+@click.option("--data", is_flag=True, help="Read the data too, and print what it becomes; needs no GPU.")
 @click.option("--fix", is_flag=True, help="Mend what can be mended, as `silogen fix`.")
 @unsafe_option
 @diff_option
@@ -39,6 +45,7 @@ def check(  # noqa: PLR0913 - options of a command
     report: Report,
     jobs: int | None,
     *,
+    data: bool,
     fix: bool,
     unsafe: bool,
     diff: bool,
@@ -61,8 +68,15 @@ def check(  # noqa: PLR0913 - options of a command
     if report.form == "text" and (mendable := fixable(findings(checked))):
         click.echo(mendable, err=True)
     click.echo(_summary(checked, sum(result.is_skipped for result in results)), err=True)
-    if any(result.has_errors for result in checked):
+    fine = [result.name for result in checked if not result.has_errors]
+    if len(fine) < len(checked) or (data and not _data_train(fine, **options)):
         sys.exit(EXIT_ERRORS)
+
+
+def _data_train(names: list[str], **options: Any) -> bool:
+    """Print what the data of each config become; return whether all can be trained on."""
+    check_data = import_module(CHECK_DATA).check_data
+    return all([check_data(compile_file(name, **options).resolved) for name in names])  # noqa: C419 - every one is shown
 
 
 def without_layers(results: list[Checked]) -> list[Checked]:
