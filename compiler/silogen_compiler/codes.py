@@ -295,6 +295,38 @@ CODES: dict[str, Code] = {
         "compiled or not",
         "`torch_compile` is false, but a backend or a mode is set for it. transformers compiles the model as soon as one is.",
     ),
+    "SG360": _error(
+        "setting of another strategy",
+        "The key is about one way of sharing the model among processes, and `launch.strategy` chooses another or none. It would have no effect.",
+    ),
+    "SG361": _error(
+        "strategy described twice",
+        "`launch.strategy` writes the arguments `deepspeed`, `fsdp` and `fsdp_config` of transformers. A config that also holds one of them says two things. Leave `strategy` out to keep a DeepSpeed or FSDP config of your own.",
+    ),
+    "SG362": _error(
+        "sharding on the CPU",
+        "FSDP and ZeRO 3 shard the parameters over GPUs. On the CPU FSDP would silently train as `ddp` does, or fail, and ZeRO 3 fails. `ddp` and ZeRO 1 and 2 work there.",
+    ),
+    "SG363": _error(
+        "offload out of reach",
+        "What main memory can hold in place of the GPU depends on what is sharded: DeepSpeed offloads the optimizer's state, at stage 3 also the parameters, and FSDP both together.",
+    ),
+    "SG364": _error(
+        "quantized weights can't be sharded",
+        "FSDP and ZeRO 3 cut 4-bit weights apart only where they are stored in the number type that training computes in, which is what leaving `bnb_4bit_quant_storage` out gives. FSDP can't cut weights in 8 bits.",
+    ),
+    "SG365": _warning(
+        "number of processes left open",
+        "With `processes_per_node: auto` a machine trains with as many processes as it has GPUs. Compiling looks at no machine and counts one, so the batch sizes in this resolved config are for that.",
+    ),
+    "SG366": _error(
+        "processes do not divide among machines",
+        "Each machine trains with the same number of processes, so the number of all is a multiple of `launch.nodes`.",
+    ),
+    "SG367": _warning(
+        "other number of processes than written",
+        "A launcher started other processes than `launch` asks for, or `--world-size` says another number. The config is compiled for the real one: batch sizes a device and accumulation follow from it, and the total batch size stays.",
+    ),
     # SG4xx: migration
     "SG401": _warning(
         "older name",

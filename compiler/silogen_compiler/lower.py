@@ -21,6 +21,7 @@ from silogen_compiler.landings import (
     TOKENIZER,
     landing,
 )
+from silogen_compiler.launch import launch
 from silogen_compiler.rules import SECRETS, is_secret, without_credentials
 from silogen_compiler.schema import find, title
 from silogen_compiler.spellings import SPELLINGS
@@ -308,6 +309,7 @@ def hide_secrets(lowered: Lowered) -> None:
 
 
 ADAPTATIONS = (
+    launch,
     no_effect,
     tokenizer,
     texts,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from silogen_compiler.landings import ARGS
+from silogen_compiler.launch import older_sharding
 from silogen_compiler.values import Origin
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def fsdp(lowered: Lowered) -> None:
     if "fsdp_min_num_params" in _surface(lowered) and isinstance(args["fsdp"], bool):
         origin = lowered.origins[*ARGS, "fsdp"]
         lowered.put((*ARGS, "fsdp"), "full_shard" if args["fsdp"] else "", origin)
+        older_sharding(lowered)
 
 
 def _surface(lowered: Lowered) -> dict[str, Any]:

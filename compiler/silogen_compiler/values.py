@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from silogen_compiler.diagnostics import Note, Span
@@ -41,7 +42,7 @@ class Values:
     def __init__(
         self,
         layer: Layer,
-        world_size: int,
+        world_size: int | None,
         environment: Mapping[str, str],
         wrong: frozenset[Path] = frozenset(),
         *,
@@ -49,17 +50,19 @@ class Values:
     ) -> None:
         """Fill in the defaults.
 
+        Without `world_size` the number of processes is what the section `launch` says, else one.
         What stands at the paths `wrong` is left out, and no default takes its place. `has_gaps` tells that
         values are wrong or missing, so that a key may be absent.
         """
         self.layer = layer
         self.wrong = wrong
         self.has_gaps = has_gaps
-        self.world_size = world_size
         self.rule = ""
         self.environment = environment
         self.origins: dict[Path, Origin] = {}
         self.data: dict[str, Any] = self._fill(bundle(), layer.data, ())
+        self.given_world_size = world_size
+        self.world_size = world_size or _processes(self.data.get("launch"))
 
     def __getitem__(self, key: str) -> Any:
         """Return the value at a dotted key."""
@@ -166,6 +169,12 @@ class Values:
             return DEFAULT
         names = self.layer.variables.get(path)
         return Origin(f"environment {names} ({mark.value})" if names else str(mark.value))
+
+
+def _processes(launch: dict[str, Any] | None) -> int:
+    """Return how many processes the section `launch` asks for; `auto`, known at the start only, is one."""
+    counts = [(launch or {}).get(key) for key in ("nodes", "processes_per_node")]
+    return prod(count for count in counts if isinstance(count, int))
 
 
 def as_text(value: Any) -> Any:
