@@ -554,6 +554,26 @@ CODES: dict[str, Code] = {
         "A library raised an error that silogen has no explanation for. Its own text is in the message. With the "
         "environment variable SILOGEN_TRACEBACK=1 the run shows where the error came from.",
     ),
+    "SG741": _error(
+        "sharding without GPU",
+        "FSDP and ZeRO 3 shard the parameters over GPUs, and there are none here, or `use_cpu` is on. On the CPU FSDP would silently train as `ddp` does, or fail, and ZeRO 3 fails.",
+    ),
+    "SG742": _error(
+        "more processes than GPUs",
+        "Each process trains on a GPU of its own, and this machine has fewer of them than processes are to be started.",
+    ),
+    "SG743": _error(
+        "machines can't meet",
+        "Several machines train together, and no launcher such as SLURM or Kubernetes says where the first one is. `launch.rdzv_endpoint` does.",
+    ),
+    "SG744": _error(
+        "process died",
+        "A process of the run ended without telling why, and the others were stopped. The end of what it printed is shown, where there is any.",
+    ),
+    "SG745": _error(
+        "launcher shards otherwise",
+        "accelerate was told to share the model in one way, and the config says another. What it was told would win, unseen.",
+    ),
     "SG723": _error(
         "file or disk",
         "The system refused to read or write a file: no space is left, or a permission is missing.",

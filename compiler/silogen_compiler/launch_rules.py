@@ -28,7 +28,7 @@ def key_of_other_strategy(values: Values) -> Findings:
 def one_description_of_the_strategy(values: Values) -> Findings:
     chosen = strategy(values)
     for key in BY_HAND if chosen else ():
-        if values[f"training_args.{key}"]:
+        if values[f"training_args.{key}"] is not None:
             message = f"`launch.strategy` is {chosen}, and `training_args.{key}` says it too"
             note = values.also(f"training_args.{key}") if key == "fsdp" else ()
             span = values.span("launch.strategy")
