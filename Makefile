@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test lint generate generate-check docs targets bench clean
+.PHONY: setup demo test test-distributed lint generate generate-check docs targets bench clean
 
 setup: $(READY)
 
@@ -19,6 +19,14 @@ demo: $(READY)
 
 test: $(READY)
 	$(BIN)/python -m pytest
+
+# Runs of several processes, with DeepSpeed: minutes, on two cores.
+test-distributed: $(VENV)/.deepspeed
+	$(BIN)/python -m pytest tests/distributed
+
+$(VENV)/.deepspeed: $(READY)
+	$(BIN)/pip install -q -c constraints.txt -e '.[deepspeed]'
+	touch $@
 
 lint: $(READY)
 	$(BIN)/ruff check

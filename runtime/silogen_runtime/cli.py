@@ -154,6 +154,7 @@ def _train(resolved: dict[str, Any]) -> Outcome:
 
     console = Console(stderr=True)
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns while it is imported
+    logging.getLogger("DeepSpeed").addFilter(lambda record: record.levelno >= logging.ERROR)  # and it too
     try:
         with console.status("Loading PyTorch and transformers"):
             from silogen_runtime.train import train  # noqa: PLC0415

@@ -42,7 +42,9 @@ def find_place() -> Place | None:
 
 
 def take(place: Place) -> None:
-    """Tell the libraries this process's place in the variables that they read."""
+    """Tell the libraries this process's place in the variables that they read, where torchrun did not."""
+    if "LOCAL_RANK" in os.environ:
+        return
     os.environ.update(
         RANK=str(place.rank),
         WORLD_SIZE=str(place.world_size),

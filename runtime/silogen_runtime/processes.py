@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from silogen_compiler.commands.report import EXIT_FAILED
 from silogen_compiler.diagnostics import Diagnostic, Refused
 
 if TYPE_CHECKING:
@@ -190,11 +191,7 @@ def _ended(failure: ProcessFailure, rank: int, world_size: int, folder: Path) ->
         Diagnostic(code, message, help=help_text, file=file) for code, message, help_text, file in listed
     )
     heading = f"process {rank} of {world_size} failed; the others were stopped" if world_size > 1 else ""
-    return Ended(
-        failure.exitcode if failure.exitcode > 1 else 4,
-        heading,
-        findings or (_silent_death(failure, rank, folder),),
-    )
+    return Ended(EXIT_FAILED, heading, findings or (_silent_death(failure, rank, folder),))
 
 
 def _silent_death(failure: ProcessFailure, rank: int, folder: Path) -> Diagnostic:

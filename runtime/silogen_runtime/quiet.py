@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 KNOWN_WARNINGS = (
     r"'pin_memory' argument is set as true but no accelerator is found",
     r"`\w+` is deprecated and will be removed in v6",  # peft and trl call transformers by older names
+    r"`torch\.distributed\.\w+` is deprecated",  # DeepSpeed calls torch by older names
 )
 
 
@@ -31,7 +32,7 @@ def quiet_libraries() -> Iterator[None]:
     try:
         with (
             warnings.catch_warnings(),
-            _log_level(logging.ERROR, "bitsandbytes", "alembic", "mlflow", "peft"),
+            _log_level(logging.ERROR, "accelerate", "bitsandbytes", "alembic", "mlflow", "peft"),
         ):
             for message in KNOWN_WARNINGS:
                 warnings.filterwarnings("ignore", message)
