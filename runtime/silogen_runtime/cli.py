@@ -48,8 +48,9 @@ PACKAGES = ("accelerate", "datasets", "matplotlib", "peft", "rich", "torch", "tr
 def train_command(configs: tuple[str, ...], **options: Any) -> None:
     """Train a config, which is compiled first, or a resolved config, which is run as it is.
 
-    Of several CONFIGS, each goes over those before it. - stands for standard input. Ctrl-C stops the run;
-    checkpoints that it saved stay.
+    - stands for standard input. Of several CONFIGS, each goes over those before it. Where `launch` asks for
+    several processes, they are started here, unless a launcher has done so. Ctrl-C stops the run; checkpoints
+    that it saved stay.
     """
     refuse_launch()
     place = find_place()
