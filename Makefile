@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test fuzz lint generate generate-check docs targets bench clean
+.PHONY: setup demo test test-distributed fuzz lint generate generate-check docs targets bench clean
 
 setup: $(READY)
 
@@ -23,6 +23,14 @@ test: $(READY)
 # Damaged inputs, 25 times as many as in the tests; a failure leaves its input in build/fuzz. Minutes.
 fuzz: $(READY)
 	SILOGEN_FUZZ=50000 $(BIN)/python -m pytest tests/compiler/test_fuzz.py
+
+# Runs of several processes, with DeepSpeed: minutes, on two cores.
+test-distributed: $(VENV)/.deepspeed
+	$(BIN)/python -m pytest tests/distributed
+
+$(VENV)/.deepspeed: $(READY)
+	$(BIN)/pip install -q -c constraints.txt -e '.[deepspeed]'
+	touch $@
 
 lint: $(READY)
 	$(BIN)/ruff check

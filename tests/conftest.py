@@ -19,6 +19,12 @@ def pytest_addoption(parser):
     )
 
 
+def pytest_ignore_collect(collection_path, config):
+    """Leave out the tests of several processes unless they are asked for: they have minutes to themselves."""
+    asked_for = any("distributed" in argument for argument in config.args)
+    return True if collection_path.name == "distributed" and not asked_for else None
+
+
 @pytest.fixture(scope="session")
 def update_cases(request):
     return request.config.getoption("--update-cases")

@@ -331,6 +331,38 @@ CODES: dict[str, Code] = {
         "reference model cannot move",
         "`sync_ref_model` moves the reference model towards the trained one. With an adapter there is no second model, and results computed in advance do not follow it.",
     ),
+    "SG360": _error(
+        "setting of another strategy",
+        "The key is about one way of sharing the model among processes, and `launch.strategy` chooses another or none. It would have no effect.",
+    ),
+    "SG361": _error(
+        "strategy described twice",
+        "`launch.strategy` writes the arguments `deepspeed`, `fsdp` and `fsdp_config` of transformers. A config that also holds one of them says two things. Leave `strategy` out to keep a DeepSpeed or FSDP config of your own.",
+    ),
+    "SG362": _error(
+        "sharding on the CPU",
+        "FSDP and ZeRO 3 shard the parameters over GPUs. On the CPU FSDP would silently train as `ddp` does, or fail, and ZeRO 3 fails. `ddp` and ZeRO 1 and 2 work there.",
+    ),
+    "SG363": _error(
+        "offload out of reach",
+        "What main memory can hold in place of the GPU depends on what is sharded: DeepSpeed offloads the optimizer's state, at stage 3 also the parameters, and FSDP both together.",
+    ),
+    "SG364": _error(
+        "quantized weights can't be sharded",
+        "FSDP and ZeRO 3 cut 4-bit weights apart only where they are stored in the number type that training computes in, which is what leaving `bnb_4bit_quant_storage` out gives. FSDP can't cut weights in 8 bits.",
+    ),
+    "SG365": _warning(
+        "number of processes left open",
+        "With `processes_per_node: auto` a machine trains with as many processes as it has GPUs. Compiling looks at no machine and counts one, so the batch sizes in this resolved config are for that.",
+    ),
+    "SG366": _error(
+        "processes do not divide among machines",
+        "Each machine trains with the same number of processes, so the number of all is a multiple of `launch.nodes`.",
+    ),
+    "SG367": _warning(
+        "other number of processes than written",
+        "A launcher started other processes than `launch` asks for, or `--world-size` says another number. The config is compiled for the real one: batch sizes a device and accumulation follow from it, and the total batch size stays.",
+    ),
     # SG4xx: migration
     "SG401": _warning(
         "older name of a key",
@@ -582,6 +614,26 @@ CODES: dict[str, Code] = {
         "failure without an explanation",
         "A library raised an error that silogen has no explanation for. Its own text is in the message. With the "
         "environment variable SILOGEN_TRACEBACK=1 the run shows where the error came from.",
+    ),
+    "SG741": _error(
+        "sharding without GPU",
+        "FSDP and ZeRO 3 shard the parameters over GPUs, and there are none here, or `use_cpu` is on. On the CPU FSDP would silently train as `ddp` does, or fail, and ZeRO 3 fails.",
+    ),
+    "SG742": _error(
+        "more processes than GPUs",
+        "Each process trains on a GPU of its own, and this machine has fewer of them than processes are to be started.",
+    ),
+    "SG743": _error(
+        "machines can't meet",
+        "Several machines train together, and no launcher such as SLURM or Kubernetes says where the first one is. `launch.rdzv_endpoint` does.",
+    ),
+    "SG744": _error(
+        "process died",
+        "A process of the run ended without telling why, and the others were stopped. The end of what it printed is shown, where there is any.",
+    ),
+    "SG745": _error(
+        "launcher shards otherwise",
+        "accelerate was told to share the model in one way, and the config says another. What it was told would win, unseen.",
     ),
     "SG723": _error(
         "file cannot be read or written",

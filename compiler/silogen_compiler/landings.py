@@ -56,6 +56,7 @@ LANDINGS: dict[Path, Path | None] = {
     ("sft_args", "length_handling"): ("data", "length_handling"),
     ("sft_args", "save_name_if_new_basemodel"): ("run", "save_name_if_new_basemodel"),
     ("sft_args", "train_on_completions_only"): ("data", "loss_on"),
+    ("launch",): None,  # lands whole, in launch.py
     ("overrides",): None,  # lands in the learning rate
     ("tracking",): ("tracking",),
 }

@@ -14,6 +14,7 @@ from silogen_compiler.chat_templates import chat_template
 from silogen_compiler.diagnostics import Diagnostic
 from silogen_compiler.dpo import DPO
 from silogen_compiler.landings import ARGS, MODEL, ONLY_WHEN_SET, PEFT, QUANTIZATION, TOKENIZER, route
+from silogen_compiler.launch import launch
 from silogen_compiler.schema import find
 from silogen_compiler.spellings import SPELLINGS
 from silogen_compiler.unused import UNUSED_STEPS
@@ -236,4 +237,4 @@ def sort(lowered: Lowered) -> None:
             node[name] = {key: node[name][key] for key in sorted(node[name])}
 
 
-STEPS = (*ADAPTATIONS, *SPELLINGS, *DPO, *UNUSED_STEPS, surfaces, complete, sort, hide_secrets)
+STEPS = (launch, *ADAPTATIONS, *SPELLINGS, *DPO, *UNUSED_STEPS, surfaces, complete, sort, hide_secrets)

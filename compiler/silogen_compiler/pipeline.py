@@ -46,13 +46,14 @@ class Options(NamedTuple):
 
     `settings` are texts KEY=VALUE above all files, `setting_files` texts KEY=FILE. `environment` is what
     `${env:NAME}`, CHECKPOINTS_PATH and LOGS_PATH refer to; None is that of this process. `target` is a name,
-    or None for what is installed. `world_size` is the number of processes that will train.
+    or None for what is installed. `world_size` is the number of processes that will train, None what
+    the section `launch` says, else one.
     """
 
     settings: tuple[str, ...] = ()
     setting_files: tuple[str, ...] = ()
     environment: Mapping[str, str] | None = None
-    world_size: int = 1
+    world_size: int | None = None
     target: str | None = None
 
 
@@ -116,7 +117,9 @@ def _fixable(diagnostic: Diagnostic) -> Diagnostic:
     return diagnostic if is_file else diagnostic._replace(fix=None)
 
 
-def compile_layer(layer: Layer, target: Target, world_size: int, environment: Mapping[str, str]) -> Compiled:
+def compile_layer(
+    layer: Layer, target: Target, world_size: int | None, environment: Mapping[str, str]
+) -> Compiled:
     """Check, resolve and lower a loaded config for `target`."""
     sources = layer.sources
     if layer.data.get("apiVersion") == API_VERSION:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from math import isqrt, sqrt
 from typing import TYPE_CHECKING
 
+from silogen_compiler.launch import compute_type, shards_parameters, strategy, strategy_arguments, uses_fsdp
+
 if TYPE_CHECKING:
     from silogen_compiler.values import Values
 
@@ -100,7 +102,7 @@ def device_map(values: Values) -> None:
         return
     if values["training_args.deepspeed"] is not None:
         values.set("run_conf.model_args.device_map", None, "DeepSpeed places the model")
-    elif values.world_size > 1:
+    elif values.world_size > 1 or uses_fsdp(values):
         values.set("run_conf.model_args.device_map", None, "each process its own device")
     else:
         values.set("run_conf.model_args.device_map", "auto", "one process")
@@ -149,18 +151,13 @@ def report_to(values: Values) -> None:
 
 
 def quant_storage(values: Values) -> None:
-    """FSDP shards 4-bit weights only when they are stored in the type that is computed in."""
-    if values.bit_widths() != [4] or not values["training_args.fsdp"]:
+    """FSDP and ZeRO 3 shard 4-bit weights only when they are stored in the type that is computed in."""
+    sharded = shards_parameters(values)
+    if values.bit_widths() != [4] or not sharded:
         return
     if values["quant_conf.bnb_4bit_quant_storage"] is None:
-        kind = (
-            "bfloat16"
-            if values["training_args.bf16"]
-            else "float16"
-            if values["training_args.fp16"]
-            else "float32"
-        )
-        values.set("quant_conf.bnb_4bit_quant_storage", kind, "FSDP with 4-bit weights")
+        text = f"{sharded} with 4-bit weights"
+        values.set("quant_conf.bnb_4bit_quant_storage", compute_type(values), text)
 
 
 def deepspeed_sizes(values: Values) -> dict[str, int]:
@@ -178,10 +175,12 @@ def deepspeed_batches(values: Values) -> None:
     config = values["training_args.deepspeed"]
     if isinstance(config, dict):
         merged = {**config, **deepspeed_sizes(values)}
-        values.set("training_args.deepspeed", merged, "batch sizes of batchsize_conf")
+        section = "launch.strategy, " if strategy(values) else ""
+        values.set("training_args.deepspeed", merged, f"{section}batch sizes of batchsize_conf")
 
 
 DERIVATIONS = (
+    strategy_arguments,
     batch_sizes,
     learning_rate,
     data_types,

@@ -7,6 +7,7 @@ from math import isfinite
 from typing import TYPE_CHECKING
 
 from silogen_compiler.diagnostics import Diagnostic, Findings, removal
+from silogen_compiler.launch_rules import LAUNCH_RULES
 from silogen_compiler.resolve import DATA_TYPES, largest_divisor, scaled_learning_rate
 from silogen_compiler.training_rules import TRAINING_RULES
 
@@ -287,4 +288,5 @@ RULES: tuple[Callable[[Values], Findings], ...] = (
     names_differ,
     finite_learning_rate,
     *TRAINING_RULES,
+    *LAUNCH_RULES,
 )

@@ -217,6 +217,7 @@ def _empty(layer: Layer, error: ValidationError) -> list[Diagnostic]:
 PATTERNS = {
     r"^[^/\\]+$": "the name of a folder, without slashes",
     r"^(\.{1,2}|checkpoint-[0-9]+)$": "`.`, `..` and the names of checkpoints, such as checkpoint-500",
+    r"^[^:/ ]+:[0-9]{1,5}$": "HOST:PORT, such as node0:29500",
     r"^(0|[1-9][0-9]*)$": "a whole number from 0 on",
     r"^ *((underflow_overflow|tpu_metrics_debug)( +|$))*$": "underflow_overflow, tpu_metrics_debug",
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from silogen_compiler.landings import ARGS
+from silogen_compiler.launch import older_sharding
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,6 +61,7 @@ def fsdp(lowered: Lowered) -> None:
     if "fsdp_min_num_params" in lowered.surface() and isinstance(args["fsdp"], bool):
         origin = lowered.origins[*ARGS, "fsdp"]
         lowered.put((*ARGS, "fsdp"), "full_shard" if args["fsdp"] else "", origin)
+        older_sharding(lowered)
 
 
 SPELLINGS = (older_names, warmup, logging_dir, fsdp)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from silogen_compiler.diagnostics import Note, Span
@@ -62,7 +63,7 @@ class Values:
     def __init__(
         self,
         layer: Layer,
-        world_size: int,
+        world_size: int | None,
         environment: Mapping[str, str],
         wrong: frozenset[Path] = frozenset(),
         *,
@@ -70,19 +71,21 @@ class Values:
     ) -> None:
         """Fill in the defaults.
 
+        Without `world_size` the number of processes is what the section `launch` says, else one.
         What stands at the paths `wrong` is left out, and no default takes its place. `has_gaps` tells that
         values are wrong or missing, so that a key may be absent.
         """
         self.layer = layer
         self.wrong = wrong
         self.has_gaps = has_gaps
-        self.world_size = world_size
         self.rule = ""
         self.reads: list[str] = []
         self.inputs: dict[Path, tuple[str, ...]] = {}
         self.environment = environment
         self.origins: dict[Path, Origin] = {}
         self.data: dict[str, Any] = self._fill(bundle(), layer.data, ())
+        self.given_world_size = world_size
+        self.world_size = world_size or _processes(self.data.get("launch"))
 
     def config(self) -> Config:
         return Config(self.data, self.origins, self.inputs, self.layer.marks)
@@ -202,6 +205,12 @@ class Values:
             return default_origin(path)
         names = self.layer.variables.get(path)
         return Origin(f"environment {names} ({mark.value})" if names else str(mark.value), key=path)
+
+
+def _processes(launch: dict[str, Any] | None) -> int:
+    """Return how many processes the section `launch` asks for; `auto`, known at the start only, is one."""
+    counts = [(launch or {}).get(key) for key in ("nodes", "processes_per_node")]
+    return prod(count for count in counts if isinstance(count, int))
 
 
 def as_text(value: Any) -> Any:

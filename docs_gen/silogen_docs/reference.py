@@ -26,6 +26,7 @@ TITLES = {
     "sft_args": "sft_args",
     "overrides": "overrides",
     "tracking": "tracking",
+    "launch": "launch",
     "data_types": "Lines of data files",
     "resolved": "The resolved config",
 }

@@ -1595,6 +1595,73 @@ class NoQuantizationConfig(BaseModel):
     ] = "no-quantization"
 
 
+class LaunchConfig(BaseModel):
+    """
+    How many processes train, on how many machines, and how they share the model.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    processes_per_node: Annotated[
+        conint(ge=1) | constr(pattern=r"^auto$"),
+        Field(
+            description="Processes on each machine, one a GPU: a number, or `auto` for as many as the machine has GPUs. The total batch size must divide by the number of all processes."
+        ),
+    ] = 1
+    nodes: Annotated[
+        int | None,
+        Field(
+            description="Machines that train together; `silogen train` is started on each. Null means as many as SLURM or Kubernetes says, else one.",
+            ge=1,
+        ),
+    ] = None
+    rdzv_endpoint: Annotated[
+        str | None,
+        Field(
+            description="Where several machines meet: HOST:PORT of one of them, the same in the config of all. SLURM and Kubernetes tell it, so that null is right there.",
+            pattern="^[^:/ ]+:[0-9]{1,5}$",
+        ),
+    ] = None
+    rdzv_backend: Annotated[
+        Literal["c10d", "etcd-v2"],
+        Field(
+            description="What keeps the list of the machines while they meet: `c10d` is part of torch, `etcd-v2` asks an etcd server at `rdzv_endpoint`."
+        ),
+    ] = "c10d"
+    rdzv_id: Annotated[
+        str,
+        Field(
+            description="Name under which the machines of this run find each other. Two runs that share an endpoint at the same time need two names.",
+            min_length=1,
+        ),
+    ] = "silogen"
+    strategy: Annotated[
+        Literal["ddp", "deepspeed", "fsdp"] | None,
+        Field(
+            description="How processes share the work: `ddp` keeps the whole model in each, `deepspeed` and `fsdp` shard it. Null means what `training_args.deepspeed` or `training_args.fsdp` turn on, else `ddp`."
+        ),
+    ] = None
+    zero_stage: Annotated[
+        Literal[1, 2, 3],
+        Field(
+            description="What DeepSpeed shards: 1 the optimizer's state, 2 the gradients as well, 3 the parameters as well. A higher stage needs less memory and more exchange. Only with strategy `deepspeed`."
+        ),
+    ] = 2
+    fsdp_version: Annotated[
+        Literal[1, 2],
+        Field(
+            description="Which of torch's two implementations of FSDP is used; 1 is for libraries that lack 2. Only with strategy `fsdp`."
+        ),
+    ] = 2
+    cpu_offload: Annotated[
+        Literal["none", "optimizer", "all"],
+        Field(
+            description="What main memory holds in place of the GPU, for models that do not fit otherwise, at a cost in speed: `optimizer` its state, with DeepSpeed; `all` the parameters too, with FSDP and DeepSpeed stage 3."
+        ),
+    ] = "none"
+
+
 class LossType(
     RootModel[
         list[
@@ -6927,7 +6994,7 @@ class Target(BaseModel):
 
 class Launch(BaseModel):
     """
-    Processes of the run.
+    Processes of the run; what the config leaves to a launcher is absent.
     """
 
     model_config = ConfigDict(
@@ -6936,12 +7003,43 @@ class Launch(BaseModel):
     world_size: Annotated[
         int, Field(description="Number of processes, one a device.", ge=1)
     ]
+    nodes: Annotated[
+        int | None, Field(description="Machines that train together.", ge=1)
+    ] = None
+    processes_per_node: Annotated[
+        conint(ge=1) | constr(pattern=r"^auto$") | None,
+        Field(
+            description='Processes on each machine; "auto" is one for each GPU, and `world_size` then counts one on each machine.'
+        ),
+    ] = None
+    rdzv_endpoint: Annotated[
+        str | None,
+        Field(
+            description="HOST:PORT where several machines meet; null leaves it to SLURM or Kubernetes."
+        ),
+    ] = None
+    rdzv_backend: Annotated[
+        str | None, Field(description="torchrun's --rdzv-backend.")
+    ] = None
+    rdzv_id: Annotated[str | None, Field(description="torchrun's --rdzv-id.")] = None
     strategy: Annotated[
         Literal["single", "ddp", "fsdp", "deepspeed"],
         Field(
             description="`single` is one process, `ddp` is data parallel, `fsdp` and `deepspeed` shard the model."
         ),
     ]
+    zero_stage: Annotated[
+        Literal[1, 2, 3] | None,
+        Field(description="What DeepSpeed shards, as its own config says too."),
+    ] = None
+    fsdp_version: Annotated[
+        Literal[1, 2] | None,
+        Field(description="Which of torch's implementations of FSDP is used."),
+    ] = None
+    cpu_offload: Annotated[
+        Literal["none", "optimizer", "all"] | None,
+        Field(description="What main memory holds in place of the GPU."),
+    ] = None
 
 
 class ChatTemplate(BaseModel):
@@ -8979,6 +9077,12 @@ class SFTExperimentConfig(Experiment):
             validate_default=True,
         ),
     ] = {"quantization_type": "no-quantization"}
+    launch: Annotated[
+        LaunchConfig | None,
+        Field(
+            description="Processes, machines, and how they share the model; null trains with as many processes as a launcher started."
+        ),
+    ] = None
 
 
 class DPOExperimentConfig(Experiment):
@@ -9084,6 +9188,12 @@ class DPOExperimentConfig(Experiment):
             validate_default=True,
         ),
     ] = {"quantization_type": "no-quantization"}
+    launch: Annotated[
+        LaunchConfig | None,
+        Field(
+            description="Processes, machines, and how they share the model; null trains with as many processes as a launcher started."
+        ),
+    ] = None
 
 
 class ResolvedConfig(BaseModel):

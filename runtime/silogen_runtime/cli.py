@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -18,11 +19,22 @@ from silogen_compiler.extends import load_files
 from silogen_compiler.lower import API_VERSION
 from silogen_compiler.pipeline import Compiled, compile_layers
 
-from silogen_runtime.environment import check_launcher, is_main_process, world_size
+from silogen_runtime.environment import check_launcher, is_main_process
+from silogen_runtime.launchers import find_place, take
+from silogen_runtime.processes import (
+    Ended,
+    group_of,
+    is_shown_by_parent,
+    processes_here,
+    record,
+    run_processes,
+)
 
 if TYPE_CHECKING:
     from silogen_compiler.load import Layer
 
+    from silogen_runtime.launchers import Place
+    from silogen_runtime.processes import Group
     from silogen_runtime.train import Outcome
 
 EXIT_STOPPED = 130  # as shells tell that a command was interrupted
@@ -49,17 +61,26 @@ def train_command(
 ) -> None:
     """Train a config, which is compiled first, or a resolved config, which is run as it is.
 
-    Of several CONFIGS, each goes over those before it. - stands for standard input. Ctrl-C stops the run;
-    checkpoints that it saved stay.
+    - stands for standard input. Of several CONFIGS, each goes over those before it. Where `launch` asks for
+    several processes, they are started here, unless a launcher has done so. Ctrl-C stops the run; checkpoints
+    that it saved stay.
     """
     refuse_launch(report)
-    compiled = read_configs(configs, **options)
-    if is_main_process():
+    place = find_place()
+    compiled = read_configs(configs, place, **options)
+    is_first = not place or place.rank == 0
+    if is_first:
         report.show(compiled.diagnostics, compiled.sources)
     if compiled.resolved is None:
         raise SystemExit(EXIT_ERRORS)
-    if locked and is_main_process():
+    if locked and is_first:
         require_lock(configs, compiled)
+    group = _group(compiled.resolved, place, report)
+    if group:
+        _start(compiled.resolved, group, max_bad_lines, report)
+        return
+    if place:
+        take(place)
     outcome = _train(compiled.resolved, max_bad_lines, report)
     if is_main_process():
         click.echo(_closing(outcome), err=True)
@@ -73,7 +94,7 @@ def refuse_launch(report: Report) -> None:
         raise SystemExit(EXIT_FAILED)
 
 
-def read_configs(names: tuple[str, ...], **options: Any) -> Compiled:
+def read_configs(names: tuple[str, ...], place: Place | None, **options: Any) -> Compiled:
     """Return what the files compile to for the processes of this launch, or what one file holds resolved."""
     sources: dict[str, str] = {}
     try:
@@ -82,7 +103,22 @@ def read_configs(names: tuple[str, ...], **options: Any) -> Compiled:
             return Compiled(as_it_is(layers[0]), {}, [], sources)
     except Refused as refused:
         return Compiled(None, {}, list(refused.diagnostics), sources)
-    return compile_layers(layers, world_size=world_size(), **options)
+    return _compile(layers, place, **options)
+
+
+def _compile(layers: list[Layer], place: Place | None, **options: Any) -> Compiled:
+    """Compile for the processes that will really train: what a launcher started, or what is started here."""
+    if place and place.machines is None:
+        return compile_layers(layers, world_size=place.world_size, **options)
+    compiled = compile_layers(layers, **options)
+    if compiled.resolved is None:
+        return compiled
+    launch, args = compiled.resolved["launch"], compiled.resolved["trainer"]["args"]
+    machines = (place and place.machines) or launch.get("nodes", 1)
+    real = machines * processes_here(launch, place, use_cpu=args["use_cpu"])
+    if real == launch["world_size"] and launch.get("processes_per_node") != "auto":
+        return compiled
+    return compile_layers(layers, world_size=real, **options)
 
 
 def as_it_is(layer: Layer) -> dict[str, Any]:
@@ -106,23 +142,59 @@ def _missing_packages() -> list[Diagnostic]:
     return [Diagnostic("SG704", message, help="pip install 'silogen[train]'")]
 
 
+def _group(resolved: dict[str, Any], place: Place | None, report: Report) -> Group | None:
+    try:
+        return group_of(resolved, place)
+    except Refused as refused:
+        report.show(refused.diagnostics, {})
+        raise SystemExit(EXIT_FAILED) from None
+
+
+def _start(resolved: dict[str, Any], group: Group, max_bad_lines: int, report: Report) -> None:
+    """Train with processes that are started here, and end as they do."""
+    try:
+        run_processes(resolved, group, ["--max-bad-lines", str(max_bad_lines)])
+    except Ended as ended:
+        if ended.heading:
+            click.echo(ended.heading, err=True)
+        report.show(ended.findings, {})
+        if ended.exit_code == EXIT_STOPPED:
+            click.echo(_stopped(resolved), err=True)
+        raise SystemExit(ended.exit_code) from None
+    except KeyboardInterrupt:
+        click.echo(_stopped(resolved), err=True)
+        raise SystemExit(EXIT_STOPPED) from None
+
+
 def _train(resolved: dict[str, Any], max_bad_lines: int, report: Report) -> Outcome:
     from rich.console import Console  # noqa: PLC0415 - a mistake in the config is told before torch is loaded
 
     console = Console(stderr=True)
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns while it is imported
+    logging.getLogger("DeepSpeed").addFilter(lambda record: record.levelno >= logging.ERROR)  # and it too
     try:
         with console.status("Loading PyTorch and transformers"):
             from silogen_runtime.train import train  # noqa: PLC0415
         return train(resolved, console=console, max_bad_lines=max_bad_lines)
     except Refused as refused:
-        if is_main_process():
-            report.show(list(refused.diagnostics), {})
+        _report_failure(refused.diagnostics, report)
         raise SystemExit(EXIT_FAILED) from None
     except KeyboardInterrupt:
-        if is_main_process():
+        if is_main_process() and not is_shown_by_parent():
             click.echo(_stopped(resolved), err=True)
         raise SystemExit(EXIT_STOPPED) from None
+
+
+def _report_failure(findings: tuple[Diagnostic, ...], report: Report) -> None:
+    """Say what this process failed of, where no other does: the others mostly fail of the same."""
+    is_recorded = record(findings)
+    if is_shown_by_parent():
+        return
+    if is_main_process():
+        report.show(findings, {})
+    elif not is_recorded:
+        for found in findings:
+            click.echo(f"process {os.environ['RANK']}: {found.code}: {found.message}", err=True)
 
 
 def _closing(outcome: Outcome) -> str:

@@ -15,6 +15,10 @@ AMPERE = (8, 0)  # first compute capability with tf32
 PLACEMENTS = ("auto", "balanced", "balanced_low_0", "sequential")
 
 
+def on_gpu(config: ResolvedConfig) -> bool:
+    return torch.cuda.is_available() and not config.trainer.args.get("use_cpu")
+
+
 def bf16(config: ResolvedConfig) -> Findings:
     args = config.trainer.args
     for key in ("bf16", "bf16_full_eval"):

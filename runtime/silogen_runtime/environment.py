@@ -16,7 +16,7 @@ REFERENCE = re.compile(r"\$\{env:(\w+)\}")
 
 # What a launcher tells each process, with the least number that each variable can be.
 LAUNCHER = {"WORLD_SIZE": 1, "RANK": 0, "LOCAL_RANK": -1}
-GROUP = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+GROUP = ("RANK", "MASTER_ADDR", "MASTER_PORT")
 NUMBER = re.compile(r"-?[0-9]{1,9}")
 
 
@@ -41,7 +41,8 @@ def is_main_process() -> bool:
 
 
 def set_environment(config: ResolvedConfig) -> None:
-    """Set the variables that the libraries read in place of an argument."""
+    """Set the variables that the libraries read in place of an argument, and none beside them."""
+    os.environ.pop("ACCELERATE_MIXED_PRECISION", None)  # of `accelerate launch`; the config decides
     os.environ.update(config.trainer.environment)
     if config.tracking:
         os.environ.update(_mlflow_variables(config.tracking))

@@ -15,10 +15,10 @@ from silogen_compiler.trainable import untrainable
 from silogen_config import CallSpec, Concatenation, PretrainedAdapter
 from transformers.integrations.integration_utils import get_available_reporting_integrations
 
-from silogen_runtime.devices import bf16, fp16, placement, tf32
-from silogen_runtime.environment import check_launcher, world_size
+from silogen_runtime.devices import bf16, fp16, on_gpu, placement, tf32
 from silogen_runtime.failures import TRACKING_HELP
 from silogen_runtime.outputs import check_outputs
+from silogen_runtime.sharing import launcher_strategy, processes, sharding
 from silogen_runtime.versions import check_versions
 
 if TYPE_CHECKING:
@@ -111,10 +111,6 @@ def attention(config: ResolvedConfig) -> Findings:
         yield from missing_package(package, asked_by)
 
 
-def on_gpu(config: ResolvedConfig) -> bool:
-    return torch.cuda.is_available() and not config.trainer.args.get("use_cpu")
-
-
 def packages(config: ResolvedConfig) -> Findings:
     for package, asked_by in needed_packages(config):
         yield from missing_package(package, asked_by)
@@ -198,18 +194,6 @@ def looks_like_path(name: str) -> bool:
     return name.startswith(("./", "../", "/", "~")) or name.count("/") > 1
 
 
-def processes(config: ResolvedConfig) -> Findings:
-    wrong = list(check_launcher())
-    yield from wrong
-    planned, real = config.launch.world_size, 0 if wrong else world_size()
-    if real and planned != real:
-        yield Diagnostic(
-            "SG702",
-            f"the config is resolved for {planned} process{'es' * (planned > 1)}, but {real} started",
-            help=f"compile with `--world-size {real}`, or start with `torchrun --nproc-per-node {planned}`",
-        )
-
-
 def steps(config: ResolvedConfig) -> Findings:
     args = config.trainer.args
     wanted, epochs = args.get("max_steps", -1), args.get("num_train_epochs", 3)
@@ -235,6 +219,8 @@ RULES: tuple[Callable[[ResolvedConfig], Findings], ...] = (
     adapter,
     check_versions,
     processes,
+    sharding,
+    launcher_strategy,
     steps,
     check_outputs,
     data_files,

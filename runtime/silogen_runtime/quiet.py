@@ -20,6 +20,7 @@ KNOWN_WARNINGS = (
     r"The `'keep_end'` truncation mode is deprecated",  # its page says so
     r"This process \(pid=\d+\) is multi-threaded, use of fork",  # the copies only tokenize
     r"`\w+` is deprecated and will be removed in v6",  # peft and trl call transformers by older names
+    r"`torch\.distributed\.\w+` is deprecated",  # DeepSpeed calls torch by older names
 )
 
 
@@ -34,7 +35,7 @@ def quiet_libraries() -> Iterator[None]:
     try:
         with (
             warnings.catch_warnings(),
-            _log_level(logging.ERROR, "bitsandbytes", "alembic", "mlflow", "peft"),
+            _log_level(logging.ERROR, "accelerate", "bitsandbytes", "alembic", "mlflow", "peft"),
             _variable("TQDM_DISABLE", "1"),  # the bars of TRL
         ):
             for message in KNOWN_WARNINGS:

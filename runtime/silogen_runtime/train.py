@@ -25,7 +25,13 @@ from silogen_runtime.report import draw_loss, write_report
 from silogen_runtime.resolved import parse
 from silogen_runtime.summary import show_findings, show_summary
 from silogen_runtime.tokenizer import for_inference, load_tokenizer
-from silogen_runtime.trainer import build_args, build_trainer, make_plan, refuse_lost_weights
+from silogen_runtime.trainer import (
+    build_args,
+    build_trainer,
+    gathered_weights,
+    make_plan,
+    refuse_lost_weights,
+)
 
 if TYPE_CHECKING:
     from silogen_config import ResolvedConfig
@@ -81,8 +87,9 @@ def train(resolved: dict[str, Any], *, console: Console, max_bad_lines: int = 0)
         with explain_failures("saving the model"):
             refuse_lost_weights(trainer.model)
             final = output_dir / config.run.final_checkpoint_name
+            weights = gathered_weights(trainer)
             if is_main_process():
-                save_final(trainer, chat, final)
+                save_final(trainer, chat, final, weights)
                 draw_loss(read_metrics(metrics.path), config.method, output_dir / "loss.png")
                 write_report(read_metrics(metrics.path), resolved, output_dir / "report.html")
         return Outcome(
@@ -121,13 +128,15 @@ def run_steps(trainer: Trainer, plan: Plan, checkpoint: Path | None) -> None:
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
 
 
-def save_final(trainer: Trainer, chat: ChatTokenizer, folder: Path) -> None:
-    """Save the model, or its adapter, with the tokenizer as inference needs it."""
+def save_final(
+    trainer: Trainer, chat: ChatTokenizer, folder: Path, weights: dict[str, torch.Tensor] | None = None
+) -> None:
+    """Save the model, or its adapter, with the tokenizer as inference needs it; `weights` go over its own."""
     with new_folder(folder) as temporary:
         model = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
         # TRL compares with a copy of an earlier adapter, which is not saved
         only = {"selected_adapters": ["default"]} if isinstance(model, PeftModel) else {}
-        model.save_pretrained(temporary, **only)
+        model.save_pretrained(temporary, state_dict=weights, **only)
         for_inference(chat).save_pretrained(temporary)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import peft
@@ -10,6 +11,7 @@ import torch
 import trl
 from silogen_compiler.diagnostics import Diagnostic, Refused
 from transformers import DataCollatorForSeq2Seq, PrinterCallback, ProgressCallback
+from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 
 from silogen_runtime.chat import IGNORED
@@ -61,11 +63,12 @@ class Plan(NamedTuple):
 
 def build_args(config: ResolvedConfig) -> Args:
     """Return the trainer's arguments. Refused where other processes take part than are planned."""
-    args: Args = getattr(trl, config.trainer.args_class)(**config.trainer.args)
+    kwargs = deepcopy(config.trainer.args)  # the libraries complete the mappings among them
+    args: Args = getattr(trl, config.trainer.args_class)(**kwargs)
     planned, real = config.launch.world_size, args.world_size
     if real != planned:
         message = f"the config is resolved for {planned} process{'es' * (planned > 1)}, but {real} take part"
-        help_text = f"start with `torchrun --nproc-per-node {planned}`, which connects the processes"
+        help_text = "start with `silogen train` or torchrun, which connect the processes"
         raise Refused(Diagnostic("SG702", message, help=help_text))
     return args
 
@@ -173,6 +176,15 @@ def refuse_lost_weights(model: torch.nn.Module) -> None:
                 help="lower learning_rate, or go on from an earlier checkpoint; metrics.jsonl tells which",
             ),
         )
+
+
+def gathered_weights(trainer: trl.SFTTrainer) -> dict[str, torch.Tensor] | None:
+    """Return the weights that are sharded over the processes; None where each has all. All must call it."""
+    if trainer.is_fsdp_enabled:
+        return dict(trainer.accelerator.get_state_dict(trainer.model))
+    if is_deepspeed_zero3_enabled():  # type: ignore[no-untyped-call]
+        return dict(trainer.accelerator.get_state_dict(trainer.deepspeed))
+    return None
 
 
 def trained(model: torch.nn.Module) -> list[torch.nn.Parameter]:

@@ -113,6 +113,12 @@ def _agree(config):
         data["validation_data"] = {"type": "AUTO_SPLIT"}
     if args.get("bf16") and args.get("fp16"):
         del args["fp16"]
+    launch = config.get("launch") or {}
+    if {"deepspeed", "fsdp", "fsdp_config"} & args.keys():
+        launch.pop("strategy", None)
+    for key in ("nodes", "zero_stage", "fsdp_version", "cpu_offload"):
+        if {"zero_stage": "deepspeed", "fsdp_version": "fsdp"}.get(key) != launch.get("strategy", ""):
+            launch.pop(key, None)
     quantization = config.get("quant_conf", {})
     if quantization.get("load_in_4bit") and quantization.get("load_in_8bit"):
         del quantization["load_in_8bit"]

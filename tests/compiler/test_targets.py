@@ -187,7 +187,7 @@ def _dtype(c, value):
 
 
 def _device_map(c, _):
-    alone = c.world_size == 1 and c.written("training_args.deepspeed") is None
+    alone = c.world_size == 1 and not c.args["deepspeed"] and not c.args["fsdp"]
     return lands_at("model", "from_pretrained", "device_map")(c, "auto" if alone else None)
 
 
@@ -284,6 +284,21 @@ def _divergence(c, value):
     return c.args["f_alpha_divergence_coef"] == (value if "rpo_alpha" in c.args else 1 - value)
 
 
+def _launch(c, section):
+    """The section lands whole, with numbers of machines and processes that make the world size."""
+    launch = c.resolved["launch"]
+    if section is None:
+        return launch.keys() == {"world_size", "strategy"}
+    numbers = launch["nodes"] * launch["processes_per_node"] == c.world_size
+    strategy = section.get("strategy") in (
+        None,
+        launch["strategy"],
+        {"single": "ddp"}.get(launch["strategy"]),
+    )
+    others = section.keys() - {"nodes", "processes_per_node", "strategy"}
+    return numbers and strategy and all(launch[key] == section[key] for key in others)
+
+
 def _no_effect(right):
     """Return a check for a value that no library reads: only the right one may go without a word."""
     return lambda _, value: same(value, right)
@@ -294,6 +309,7 @@ ARGS = ("trainer", "args")
 TRANSFORMED = {
     # These choose, or take part in a sum, and stand in no argument of their own.
     "apiVersion": _no_effect("silogen/v1"),
+    "launch": _launch,
     "extends": lambda _, files: not files,  # those of a config without a file are not there
     "data_conf.validation_data.data_type": lands_at("data", "data_type"),  # one type for both
     "batchsize_conf.total_train_batch_size": _total,

@@ -263,7 +263,7 @@ def test_tracking_in_a_folder(check, monkeypatch):
         ({"RANK": "1"}, "`RANK` is 1, but `WORLD_SIZE` is 1, and ranks count from 0"),
         (
             {"WORLD_SIZE": "2", "RANK": "0"},
-            "`WORLD_SIZE` is 2, but no launcher set LOCAL_RANK, MASTER_ADDR, MASTER_PORT",
+            "`WORLD_SIZE` is 2, but no launcher set MASTER_ADDR, MASTER_PORT",
         ),
     ],
 )
@@ -288,6 +288,33 @@ def test_another_number_of_processes(check, monkeypatch):
     for name, value in started.items():
         monkeypatch.setenv(name, value)
     assert check(launch={"world_size": 2, "strategy": "ddp"}) == []
+
+
+SHARDING = [
+    ({"strategy": "fsdp"}, None, "FSDP"),
+    ({"strategy": "deepspeed"}, {"zero_optimization": {"stage": 3}}, "ZeRO 3"),
+    ({"strategy": "deepspeed"}, '{"zero_optimization": {"stage": 3}}', "ZeRO 3"),
+    ({"strategy": "deepspeed"}, "file", "ZeRO 3"),
+]
+
+
+@pytest.mark.parametrize(("launch", "deepspeed", "name"), SHARDING)
+def test_sharding_parameters_needs_a_gpu(check, tmp_path, launch, deepspeed, name):
+    if deepspeed == "file":
+        deepspeed = str(tmp_path / "zero.json")
+        (tmp_path / "zero.json").write_text('{"zero_optimization": {"stage": 3}}')
+    found = check(launch=launch, args={"deepspeed": deepspeed})
+    assert f"SG741: {name} needs a GPU, and there is none" in found
+
+
+def test_zero_2_trains_on_the_cpu(check):
+    found = check(launch={"strategy": "deepspeed"}, args={"deepspeed": {"zero_optimization": {"stage": 2}}})
+    assert not any("SG741" in finding for finding in found)
+
+
+def test_accelerate_shards_as_the_config_says_or_not_at_all(check, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    assert check() == ["SG745: accelerate launches with fsdp, and the config trains with single"]
 
 
 def test_all_findings_come_at_once(resolve, run):

@@ -96,7 +96,7 @@ def test_a_refused_run_names_the_finding(config):
 
 
 def test_another_number_of_processes_than_resolved_for_is_refused(config, tmp_path, monkeypatch):
-    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    monkeypatch.setenv("LOCAL_RANK", "0")  # as torchrun sets for the only process that it starts
     result = train(write_resolved(config, tmp_path / "resolved.yaml", world_size=2))
     assert result.exit_code == 4
     assert "error[SG702]" in result.stderr

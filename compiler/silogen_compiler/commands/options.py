@@ -47,9 +47,7 @@ config_files = click.argument("configs", nargs=-1, required=True, shell_complete
 world_size = click.option(
     "--world-size",
     type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    help="Number of processes that will train, one a device.",
+    help="Number of processes that will train, one a device; without it what `launch` says, else 1.",
 )
 target = click.option(
     "--target",

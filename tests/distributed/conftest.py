@@ -1,0 +1,120 @@
+"""Runs of several processes, as commands, and what they leave behind. `make test-distributed` runs these."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+import yaml
+from paths import ROOT
+
+sys.path.append(str(ROOT / "tests" / "runtime"))
+
+from tiny import LINES, byte_level_tokenizer, save_model, write_lines
+
+COMMAND = (sys.executable, "-m", "silogen_runtime")
+
+# A launcher's own variables would have every run join it.
+LAUNCHERS = ("SLURM_", "PET_", "ACCELERATE_", "TORCHELASTIC_", "MASTER_")
+QUIET = {key: value for key, value in os.environ.items() if not key.startswith(LAUNCHERS)}
+ENVIRONMENT = {**QUIET, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory):
+    return save_model(tmp_path_factory.mktemp("model"), byte_level_tokenizer(), spare_rows=8)
+
+
+@pytest.fixture
+def config(tmp_path, model):
+    """Return a function that writes a config, with changes by section, and returns its path."""
+
+    def write(name="run", **sections):
+        config = {
+            "data_conf": {
+                "training_data": {
+                    "type": "CONCATENATION",
+                    "datasets": [{"path": write_lines(tmp_path / "data.jsonl", LINES)}],
+                },
+                "validation_data": {"type": "NONE"},
+                "chat_template_name": "chat-ml",
+                "missing_pad_token_strategy": "eos-repurpose",
+            },
+            "training_args": {
+                "learning_rate": 0.01,
+                "lr_scheduler_type": "constant",
+                "max_steps": 4,
+                "logging_steps": 1,
+                "save_strategy": "no",
+                "use_cpu": True,
+                "output_dir": str(tmp_path / name),
+            },
+            "batchsize_conf": {"total_train_batch_size": 8, "max_per_device_train_batch_size": 2},
+            "peft_conf": {"peft_type": "NO_PEFT"},
+            "run_conf": {"model": model},
+            "sft_args": {"max_seq_length": 256},
+        }
+        for section, changes in sections.items():
+            config[section] = {**(config.get(section) or {}), **changes}
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(yaml.safe_dump(config))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Return a function that starts a command; whatever of it is left at the end of the test is killed."""
+    started = []
+
+    def run(*command, **variables):
+        log = (tmp_path / f"{len(started)}.log").open("w+")
+        process = psutil.Popen(
+            command, env={**ENVIRONMENT, **variables}, cwd=tmp_path, stdout=log, stderr=subprocess.STDOUT
+        )
+        process.log = log
+        started.append(process)
+        return process
+
+    yield run
+    for process in started:
+        if process.is_running():
+            for child in [*process.children(recursive=True), process]:
+                child.kill()
+        process.wait()
+        process.log.close()
+
+
+def finish(process, timeout=200):
+    """Wait for a command; return its exit code and what it printed."""
+    code = process.wait(timeout)
+    process.log.seek(0)
+    return code, process.log.read()
+
+
+def wait_for(condition, timeout=120):
+    end = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def metrics(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def losses(folder):
+    return [line["loss"] for line in metrics(folder) if "loss" in line]
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("localhost", 0))
+        return str(listener.getsockname()[1])

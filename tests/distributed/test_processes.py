@@ -1,0 +1,87 @@
+"""`silogen train` with several processes: started by itself, stopped together, written once."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from conftest import COMMAND, finish, losses, metrics, wait_for
+
+TWO = {"processes_per_node": 2}
+SAVING = {"save_strategy": "steps", "save_steps": 2, "save_total_limit": 2}
+
+
+def test_a_config_starts_its_processes_and_resumes_exactly(config, start, tmp_path):
+    path = config(launch=TWO, training_args=SAVING)
+    code, printed = finish(start(*COMMAND, str(path)))
+    assert code == 0, printed
+    out = tmp_path / "run"
+    assert printed.count("2 processes x 2 per device x 2 accumulated") == 1
+    assert printed.count("step 4/4") == 1
+    assert printed.count("saved ") == 1
+    assert json.loads((out / "resolved.json").read_text())["launch"]["world_size"] == 2
+    assert [line["step"] for line in metrics(out)] == [1, 2, 3, 4, 4]
+    kept = {"checkpoint-2", "checkpoint-4", "checkpoint-final", "loss.png", "metrics.jsonl"}
+    kept |= {"resolved.json", "README.md"}
+    assert {entry.name for entry in out.iterdir()} == kept
+
+    weights, whole = (out / "checkpoint-final" / "model.safetensors").read_bytes(), losses(out)
+    shutil.rmtree(out / "checkpoint-4")
+    shutil.rmtree(out / "checkpoint-final")
+    path = config(launch=TWO, training_args=SAVING, run_conf={"resume_from_checkpoint": "auto"})
+    code, printed = finish(start(*COMMAND, str(path)))
+    assert code == 0, printed
+    assert losses(out) == whole
+    assert (out / "checkpoint-final" / "model.safetensors").read_bytes() == weights
+
+
+def workers(process):
+    """Return the processes that train, by rank."""
+    children = [child for child in process.children() if "silogen_runtime" in child.cmdline()]
+    return {child.environ()["RANK"]: child for child in children if "RANK" in child.environ()}
+
+
+@pytest.fixture
+def training(config, start, tmp_path):
+    """Return a run of two processes in the midst of training, with these."""
+    path = config(launch=TWO, training_args={"max_steps": 100_000})
+    process = start(*COMMAND, str(path))
+    wait_for(lambda: (tmp_path / "run" / "metrics.jsonl").exists() and metrics(tmp_path / "run"))
+    return process, workers(process)
+
+
+def test_a_rank_that_is_killed_stops_all(training):
+    process, ranks = training
+    assert ranks.keys() == {"0", "1"}
+    ranks["1"].kill()
+    killed = time.monotonic()
+    code, printed = finish(process)
+    assert time.monotonic() - killed < 20
+    assert code == 4
+    assert "process 1 of 2 failed; the others were stopped\n" in printed
+    assert printed.count("error[") == 1
+    assert "error[SG744]: process 1 was killed by SIGKILL" in printed
+    assert not ranks["0"].is_running()
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_reaches_all(training, sent, code):
+    process, ranks = training
+    process.send_signal(sent)
+    assert (ended := finish(process))[0] == code, ended
+    assert not psutil.wait_procs(ranks.values(), timeout=5)[1]
+    assert "error" not in ended[1]
+    assert ("stopped; there is no checkpoint to go on from\n" in ended[1]) is (sent == signal.SIGINT)
+
+
+def test_what_all_processes_find_is_said_once(config, start, tmp_path):
+    path = config(launch=TWO)
+    Path(tmp_path / "data.jsonl").unlink()
+    code, printed = finish(start(*COMMAND, str(path)))
+    assert code == 4
+    assert printed.count("error[SG706]") == 1
