@@ -30,7 +30,7 @@ class Example(NamedTuple):
     file: str = "run.yaml"
     files: Mapping[str, Any] = {}
     encoding: str = "utf-8"
-    world_size: int = 1
+    world_size: int | None = None
     target: str = "hf-2026.11"
     environment: Mapping[str, str] = {}
 
