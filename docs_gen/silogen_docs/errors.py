@@ -48,7 +48,7 @@ def _given(example: Example) -> str:
     place = [] if example.file == "run.yaml" else [f"in {example.file}"]
     if example.encoding != "utf-8":
         place.append(f"saved as {example.encoding}")
-    options = [f"--world-size {example.world_size}"] if example.world_size > 1 else []
+    options = [f"--world-size {example.world_size}"] if example.world_size else []
     options += (
         [f"--target {example.target}"] if example.target != type(example)._field_defaults["target"] else []
     )
