@@ -37,7 +37,8 @@ def init(*args, **kwargs):
 def test_every_recipe_compiles_without_findings_for_any_number_of_gpus(recipe, target):
     for gpus in range(65):
         text = write_recipe(recipe, "run.yaml", model="models/base", data="", gpus=gpus)
-        compiled = compile_text("run.yaml", text, world_size=max(gpus, 1), target=target, environment={})
+        compiled = compile_text("run.yaml", text, target=target, environment={})
+        assert compiled.resolved["launch"]["world_size"] == max(gpus, 1)
         assert compiled.diagnostics == []
         assert compiled.resolved["trainer"]["args"]["bf16"] is (gpus > 0)
 
@@ -46,7 +47,7 @@ def test_every_recipe_compiles_without_findings_for_any_number_of_gpus(recipe, t
 def test_no_device_gets_less_than_the_recipe_means_it_to(recipe):
     for gpus in range(1, 9):
         text = write_recipe(recipe, "run.yaml", model="models/base", data="", gpus=gpus)
-        args = compile_text("run.yaml", text, world_size=gpus, environment={}).resolved["trainer"]["args"]
+        args = compile_text("run.yaml", text, environment={}).resolved["trainer"]["args"]
         size, steps = args["per_device_train_batch_size"], args["gradient_accumulation_steps"]
         assert size == RECIPES[recipe].per_device or steps == 1
         assert RECIPES[recipe].total_batch / 2 < size * steps * gpus <= RECIPES[recipe].total_batch

@@ -15,6 +15,13 @@ from silogen_compiler.schema import FOLDER as SCHEMAS
 FOLDER = Path(next(iter(__path__)))
 EDITOR_SCHEMA = Path(SCHEMAS) / "silogen.schema.json"
 
+# What a recipe ends with where several processes train.
+LAUNCH = Template("""
+launch:
+  processes_per_node: $processes # one process a GPU, which `silogen train` starts
+  strategy: ddp # the whole model on each GPU; fsdp or deepspeed share it among them
+""")
+
 
 class Recipe(NamedTuple):
     """What a recipe trains, the total batch it aims at, what fits on a device, and its data file."""
@@ -36,15 +43,14 @@ RECIPES = {
 def write_recipe(recipe: str, name: str, *, model: str, data: str, gpus: int) -> str:
     """Return the config of a recipe as the file `name`, for `gpus` GPUs, where 0 is the CPU.
 
-    It compiles without findings for one process a GPU.
+    It compiles without findings.
     """
     chosen, processes = RECIPES[recipe], max(gpus, 1)
     shown = quote(printable(name))
     values = {
         "schema": schema_address(name),
         "name": shown,
-        "world_size": f" --world-size {gpus}" if gpus > 1 else "",
-        "train": _train_command(shown, gpus),
+        "launch": LAUNCH.substitute(processes=gpus) if gpus > 1 else "",
         "model": as_yaml(model),
         "data": as_yaml(data or chosen.data),
         "output": as_yaml(f"output/{Path(name).stem}"),
@@ -72,8 +78,3 @@ def schema_address(name: str) -> str:
     relative = os.path.relpath(schema, folder)
     is_near = schema.is_relative_to(Path.cwd()) and " " not in relative
     return Path(relative).as_posix() if is_near else schema.as_uri()
-
-
-def _train_command(name: str, gpus: int) -> str:
-    launcher = f"torchrun --nproc-per-node {gpus} --no-python silogen-train" if gpus > 1 else "silogen train"
-    return f"{launcher} {name}"
