@@ -7,7 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from silogen_compiler.edit import edit_text
-from silogen_compiler.extends import from_disk, printable
+from silogen_compiler.layers.extends import from_disk, printable
 from silogen_compiler.pipeline import Compiled, compile_file
 
 if TYPE_CHECKING:

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from silogen_compiler.diagnostics import Diagnostic, Note, Refused, has_errors
 from silogen_compiler.emit import add_digest
-from silogen_compiler.extends import from_disk, load_files, with_bases
+from silogen_compiler.layers.extends import from_disk, load_files, with_bases
+from silogen_compiler.layers.merge import merge
+from silogen_compiler.layers.settings import SET, SET_FILE, apply_settings
+from silogen_compiler.layers.variables import fill_in, refuse_bytes
 from silogen_compiler.load import Layer, Path, load_text, value_span
-from silogen_compiler.lower import API_VERSION, lower
-from silogen_compiler.merge import merge
+from silogen_compiler.lower.lowering import API_VERSION, lower
 from silogen_compiler.migrate import migrate
-from silogen_compiler.model_rules import check_model
 from silogen_compiler.resolve import resolve
-from silogen_compiler.rules import check_rules
-from silogen_compiler.settings import SET, SET_FILE, apply_settings
+from silogen_compiler.rules.general import check_rules
+from silogen_compiler.rules.model import check_model
 from silogen_compiler.targets import Target, installed_target, load_target
 from silogen_compiler.validate import validate
 from silogen_compiler.values import Config, Origin, Values
-from silogen_compiler.variables import fill_in, refuse_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -5,7 +5,13 @@ from __future__ import annotations
 from math import isqrt, sqrt
 from typing import TYPE_CHECKING
 
-from silogen_compiler.launch import compute_type, shards_parameters, strategy, strategy_arguments, uses_fsdp
+from silogen_compiler.lower.launch import (
+    compute_type,
+    shards_parameters,
+    strategy,
+    strategy_arguments,
+    uses_fsdp,
+)
 
 if TYPE_CHECKING:
     from silogen_compiler.values import Values

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from silogen_compiler.diagnostics import Refused
 from silogen_compiler.load import MAX_BYTES, READERS, load_text
-from silogen_compiler.lower import API_VERSION
+from silogen_compiler.lower.lowering import API_VERSION
 from silogen_compiler.schema import bundle, deref
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from silogen_compiler.diagnostics import Diagnostic, Refused
-from silogen_compiler.extends import from_disk, load_files
-from silogen_compiler.lower import API_VERSION
+from silogen_compiler.layers.extends import from_disk, load_files
+from silogen_compiler.lower.lowering import API_VERSION
 from silogen_compiler.pipeline import compile_layers
 from silogen_compiler.targets import packages_of_targets
 from silogen_compiler.versions import from_revision, split_revision

@@ -8,7 +8,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 from silogen_compiler.diagnostics import Diagnostic, Refused
-from silogen_compiler.extends import printable
+from silogen_compiler.layers.extends import printable
 from silogen_compiler.load import decode
 
 if TYPE_CHECKING:

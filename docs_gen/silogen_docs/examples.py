@@ -52,7 +52,7 @@ def compile_snippet(example: Example, snippet: str) -> Compiled:
     """Compile `snippet`, a config or a command, in a folder with the files of its example."""
     # What these read is generated before the examples are.
     from silogen_compiler.diagnostics import Refused  # noqa: PLC0415
-    from silogen_compiler.extends import load_files  # noqa: PLC0415
+    from silogen_compiler.layers.extends import load_files  # noqa: PLC0415
     from silogen_compiler.load import load_text  # noqa: PLC0415
     from silogen_compiler.pipeline import Compiled, compile_layers  # noqa: PLC0415
 

@@ -15,8 +15,8 @@ from silogen_compiler.commands.options import locked as locked_option
 from silogen_compiler.commands.report import EXIT_ERRORS, EXIT_FAILED, Report
 from silogen_compiler.diagnostics import Diagnostic, Refused
 from silogen_compiler.emit import digest
-from silogen_compiler.extends import load_files
-from silogen_compiler.lower import API_VERSION
+from silogen_compiler.layers.extends import load_files
+from silogen_compiler.lower.lowering import API_VERSION
 from silogen_compiler.pipeline import Compiled, compile_layers
 
 from silogen_runtime.environment import check_launcher, is_main_process

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from paths import CASES
 from silogen_compiler.cli import silogen
 from silogen_compiler.commands.compile import compile_command
-from silogen_compiler.explain_table import explain_table
+from silogen_compiler.explain.table import explain_table
 from silogen_compiler.load import dotted
 from silogen_compiler.pipeline import compile_file
 from silogen_compiler.targets import packages_of_targets

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from paths import ROOT
 from silogen_compiler import compile_data, compile_file, compile_text
+from silogen_compiler.layers.merge import merge
 from silogen_compiler.load import Layer, load_text
-from silogen_compiler.merge import merge
 
 BASE = (ROOT / "tests" / "cases" / "valid" / "lora.yaml").read_text()
 ADAPTER, FIRST = "peft_conf.peft_kwargs", "data_conf.training_data.datasets[0]"

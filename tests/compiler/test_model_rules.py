@@ -10,13 +10,13 @@ from itertools import product
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from silogen_compiler import model_files
-from silogen_compiler.adapter_rules import BLOCKS
 from silogen_compiler.codes import CODES
 from silogen_compiler.load import load_text
-from silogen_compiler.model_files import Weight, read_model, vocabulary_size
-from silogen_compiler.model_modules import families, guess_family
-from silogen_compiler.model_rules import check_model
+from silogen_compiler.rules import model_files
+from silogen_compiler.rules.adapters import BLOCKS
+from silogen_compiler.rules.model import check_model
+from silogen_compiler.rules.model_files import Weight, read_model, vocabulary_size
+from silogen_compiler.rules.model_modules import families, guess_family
 from silogen_compiler.validate import validate
 from silogen_compiler.values import Values
 
@@ -317,7 +317,7 @@ def test_the_family_of_a_hub_id(name, family):
 
 
 def test_every_family_that_a_name_suggests_is_in_the_table():
-    from silogen_compiler.model_modules import FAMILY_NAMES  # noqa: PLC0415 - only here
+    from silogen_compiler.rules.model_modules import FAMILY_NAMES  # noqa: PLC0415 - only here
 
     assert {family for _, family in FAMILY_NAMES} - {""} <= {*families()["families"]}
 

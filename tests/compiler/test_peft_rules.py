@@ -10,14 +10,14 @@ import torch
 import transformers
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from silogen_compiler.load import load_text
-from silogen_compiler.peft_refusals import (
+from silogen_compiler.rules.general import check_rules
+from silogen_compiler.rules.peft import LORA_VARIANTS
+from silogen_compiler.rules.peft_refusals import (
     NO_LAYERS_OF_TEXT,
     NO_PATTERN_ALONE,
     NO_PATTERN_OF_TEXT,
     REFUSALS,
 )
-from silogen_compiler.peft_rules import LORA_VARIANTS
-from silogen_compiler.rules import check_rules
 from silogen_compiler.validate import validate
 from silogen_compiler.values import Values
 

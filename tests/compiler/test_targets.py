@@ -17,8 +17,8 @@ import trl
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from silogen_compiler.emit import digest, emit_json, emit_yaml
-from silogen_compiler.landings import landing
 from silogen_compiler.load import load_text
+from silogen_compiler.lower.landings import landing
 from silogen_compiler.pipeline import compile_text
 from silogen_compiler.resolve import largest_divisor
 from silogen_compiler.schema import bundle, find, read_json

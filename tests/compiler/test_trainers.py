@@ -11,11 +11,11 @@ import tokenizers
 import torch
 import transformers
 import trl
-from silogen_compiler.dpo import NO_WEIGHTING, ONLY_REVERSE_KL, SMOOTHED
-from silogen_compiler.dpo_rules import BY_LENGTH
+from silogen_compiler.lower.dpo import NO_WEIGHTING, ONLY_REVERSE_KL, SMOOTHED
+from silogen_compiler.lower.unused import ADDED_LOSSES, UNUSED
 from silogen_compiler.pipeline import compile_data
+from silogen_compiler.rules.dpo import BY_LENGTH
 from silogen_compiler.schema import bundle
-from silogen_compiler.unused import ADDED_LOSSES, UNUSED
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

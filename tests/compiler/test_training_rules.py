@@ -7,9 +7,9 @@ import json
 import pytest
 import torch
 from silogen_compiler.load import load_text
-from silogen_compiler.rules import check_rules
+from silogen_compiler.rules.general import check_rules
+from silogen_compiler.rules.training import ATTENTION_NAMES, SCHEDULER_NEEDS
 from silogen_compiler.schema import find
-from silogen_compiler.training_rules import ATTENTION_NAMES, SCHEDULER_NEEDS
 from silogen_compiler.validate import validate
 from silogen_compiler.values import Values
 from transformers import AttentionInterface, get_scheduler

@@ -6,7 +6,7 @@ import re
 
 import pytest
 from silogen_compiler.codes import CODES
-from silogen_compiler.explain_code import WIDTH, explain_code
+from silogen_compiler.explain.code import WIDTH, explain_code
 from silogen_docs.examples import COMMAND, compile_snippet, load_examples, printed
 
 EXAMPLES = load_examples()

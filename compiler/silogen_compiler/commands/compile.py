@@ -85,7 +85,7 @@ def compile_command(  # noqa: PLR0913 - options of a command
 
 def table(compiled: Compiled, output: str | None) -> str:
     """Return what `--explain` writes: on a terminal in its width, with defaults dimmed."""
-    from silogen_compiler.explain_table import explain_table  # noqa: PLC0415 - start-up time
+    from silogen_compiler.explain.table import explain_table  # noqa: PLC0415 - start-up time
 
     is_file = output not in (None, "-")
     return explain_table(

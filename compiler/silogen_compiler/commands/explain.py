@@ -10,8 +10,8 @@ import click
 from silogen_compiler.codes import CODES
 from silogen_compiler.commands.options import compile_options, names_to_explain
 from silogen_compiler.commands.report import EXIT_ERRORS, EXIT_USAGE, report_findings
-from silogen_compiler.explain_code import explain_code
-from silogen_compiler.explain_key import AmbiguousError, explain_key, keys_named
+from silogen_compiler.explain.code import explain_code
+from silogen_compiler.explain.key import AmbiguousError, explain_key, keys_named
 from silogen_compiler.hints import all_keys, suggest_value
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def _key(name: str) -> str:
 
 
 def _in_config(name: str, configs: tuple[str, ...], options: dict[str, Any]) -> str:
-    from silogen_compiler.explain_config import explain_in_config  # noqa: PLC0415 - only with a config
+    from silogen_compiler.explain.config import explain_in_config  # noqa: PLC0415 - only with a config
 
     results = _compile_for_targets(configs, options)
     chosen = next(iter(results.values()))

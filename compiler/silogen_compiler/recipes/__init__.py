@@ -9,7 +9,7 @@ from string import Template
 from typing import NamedTuple
 
 from silogen_compiler.emit import as_yaml
-from silogen_compiler.extends import printable
+from silogen_compiler.layers.extends import printable
 from silogen_compiler.schema import FOLDER as SCHEMAS
 
 FOLDER = Path(next(iter(__path__)))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from silogen_compiler.landings import ARGS
-from silogen_compiler.launch import older_sharding
+from silogen_compiler.lower.landings import ARGS
+from silogen_compiler.lower.launch import older_sharding
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from silogen_compiler.lower import Lowered
+    from silogen_compiler.lower.lowering import Lowered
 
 # From an argument of today to the older arguments that say the same; None where none does.
 OLDER: dict[str, Callable[[Any], dict[str, Any] | None]] = {

@@ -1,4 +1,4 @@
-"""Steps of lower.py: settings of an adapter that peft takes and no training with TRL reads.
+"""Steps of lowering.py: settings of an adapter that peft takes and no training with TRL reads.
 
 Read in peft 0.21, transformers 5.23 and TRL 1.16. peft adds some losses to the model's own, which TRL 1 does
 not take: it computes the loss from the log-probabilities. Other settings need a call from the training loop.
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from silogen_compiler.diagnostics import Diagnostic
 
 if TYPE_CHECKING:
-    from silogen_compiler.lower import Lowered
+    from silogen_compiler.lower.lowering import Lowered
 
 KWARGS = "peft_conf.peft_kwargs"
 

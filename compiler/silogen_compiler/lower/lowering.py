@@ -9,15 +9,15 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from silogen_compiler.adaptations import ADAPTATIONS, hide_secrets
 from silogen_compiler.chat_templates import chat_template
 from silogen_compiler.diagnostics import Diagnostic
-from silogen_compiler.dpo import DPO
-from silogen_compiler.landings import ARGS, MODEL, ONLY_WHEN_SET, PEFT, QUANTIZATION, TOKENIZER, route
-from silogen_compiler.launch import launch
+from silogen_compiler.lower.adaptations import ADAPTATIONS, hide_secrets
+from silogen_compiler.lower.dpo import DPO
+from silogen_compiler.lower.landings import ARGS, MODEL, ONLY_WHEN_SET, PEFT, QUANTIZATION, TOKENIZER, route
+from silogen_compiler.lower.launch import launch
+from silogen_compiler.lower.spellings import SPELLINGS
+from silogen_compiler.lower.unused import UNUSED_STEPS
 from silogen_compiler.schema import find
-from silogen_compiler.spellings import SPELLINGS
-from silogen_compiler.unused import UNUSED_STEPS
 from silogen_compiler.values import DEFAULT, Origin, Values
 
 if TYPE_CHECKING:

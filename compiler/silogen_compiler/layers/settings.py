@@ -6,8 +6,8 @@ import re
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from silogen_compiler.diagnostics import Diagnostic, Refused, Span
+from silogen_compiler.layers.merge import Items, merge_two
 from silogen_compiler.load import Layer, Mark, Path, Tree, describe, dotted, load_value, read_source
-from silogen_compiler.merge import Items, merge_two
 from silogen_compiler.schema import find
 
 if TYPE_CHECKING:

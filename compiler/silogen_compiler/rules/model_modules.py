@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from silogen_compiler.model_files import ModelFiles
+    from silogen_compiler.rules.model_files import ModelFiles
 
 ALL_LINEAR = "all-linear"
 MANY_LAYERS = 128  # for a model whose number of layers is not known

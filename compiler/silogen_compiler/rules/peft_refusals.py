@@ -1,4 +1,4 @@
-"""Combinations of an adapter's arguments that the config classes of peft 0.21 refuse, for peft_rules.py."""
+"""Combinations of an adapter's arguments that the config classes of peft 0.21 refuse, for peft.py."""
 
 from __future__ import annotations
 

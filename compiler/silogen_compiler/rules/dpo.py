@@ -1,4 +1,4 @@
-"""Rules for rules.py: what TRL's trainer for preferences refuses in every version."""
+"""Rules for general.py: what TRL's trainer for preferences refuses in every version."""
 
 from __future__ import annotations
 

@@ -1,11 +1,18 @@
-"""Rules for rules.py: what the `launch` section and the ways to share a model ask for."""
+"""Rules for general.py: what the `launch` section and the ways to share a model ask for."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from silogen_compiler.diagnostics import Diagnostic, Findings
-from silogen_compiler.launch import AUTO, OF_STRATEGY, compute_type, shards_parameters, strategy, zero_stage
+from silogen_compiler.lower.launch import (
+    AUTO,
+    OF_STRATEGY,
+    compute_type,
+    shards_parameters,
+    strategy,
+    zero_stage,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable

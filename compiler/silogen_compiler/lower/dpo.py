@@ -1,15 +1,15 @@
-"""Steps of lower.py for method dpo: its losses as each version of TRL takes them, and what they refuse."""
+"""Steps of lowering.py for method dpo: its losses as each version of TRL takes them, and what they refuse."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from silogen_compiler.diagnostics import Diagnostic, Note
-from silogen_compiler.landings import ARGS
+from silogen_compiler.lower.landings import ARGS
 from silogen_compiler.values import Origin
 
 if TYPE_CHECKING:
-    from silogen_compiler.lower import Lowered
+    from silogen_compiler.lower.lowering import Lowered
 
 # Losses that read `label_smoothing`; `sigmoid` does so until TRL 0.24.
 SMOOTHED = {"exo_pair", "robust", "aot", "aot_unpaired", "aot_pair"}

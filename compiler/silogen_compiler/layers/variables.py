@@ -6,8 +6,8 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from silogen_compiler.diagnostics import Diagnostic, Refused
+from silogen_compiler.layers.merge import texts
 from silogen_compiler.load import Layer, Path, value_span
-from silogen_compiler.merge import texts
 from silogen_compiler.values import ENVIRONMENT
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from silogen_compiler.adapter_rules import block_sizes, module_names, valid_patterns
 from silogen_compiler.diagnostics import Diagnostic, Findings
-from silogen_compiler.model_files import ModelFiles, read_model, vocabulary_size
+from silogen_compiler.rules.adapters import block_sizes, module_names, valid_patterns
+from silogen_compiler.rules.model_files import ModelFiles, read_model, vocabulary_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable

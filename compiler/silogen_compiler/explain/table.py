@@ -6,7 +6,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
 from silogen_compiler.emit import as_yaml
-from silogen_compiler.explain_config import Row, arguments_without_key, rows
+from silogen_compiler.explain.config import Row, arguments_without_key, rows
 from silogen_compiler.load import dotted
 from silogen_compiler.values import DEFAULT
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from silogen_compiler.diagnostics import Diagnostic
-from silogen_compiler.landings import ARGS
+from silogen_compiler.lower.landings import ARGS
 from silogen_compiler.values import DEFAULT, Origin
 
 if TYPE_CHECKING:
-    from silogen_compiler.lower import Lowered
+    from silogen_compiler.lower.lowering import Lowered
     from silogen_compiler.values import Values
 
 AUTO = "auto"

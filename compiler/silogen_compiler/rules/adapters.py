@@ -1,4 +1,4 @@
-"""Rules for model_rules.py: whether an adapter's arguments fit the modules of the model, and their sizes."""
+"""Rules for model.py: whether an adapter's arguments fit the modules of the model, and their sizes."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import re
 from math import gcd
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from silogen_compiler import model_modules as named
 from silogen_compiler.diagnostics import Diagnostic, Findings, Span
 from silogen_compiler.load import key_span, value_span
+from silogen_compiler.rules import model_modules as named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from silogen_compiler.load import Path
-    from silogen_compiler.model_files import ModelFiles
-    from silogen_compiler.model_modules import Modules
+    from silogen_compiler.rules.model_files import ModelFiles
+    from silogen_compiler.rules.model_modules import Modules
     from silogen_compiler.values import Values
 
 Kwargs = dict[str, Any]

@@ -7,9 +7,9 @@ from math import isfinite
 from typing import TYPE_CHECKING
 
 from silogen_compiler.diagnostics import Diagnostic, Findings, removal
-from silogen_compiler.launch_rules import LAUNCH_RULES
 from silogen_compiler.resolve import DATA_TYPES, largest_divisor, scaled_learning_rate
-from silogen_compiler.training_rules import TRAINING_RULES
+from silogen_compiler.rules.launch import LAUNCH_RULES
+from silogen_compiler.rules.training import TRAINING_RULES
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,11 +1,11 @@
-"""Steps of lower.py for any target: what the landings alone do not make right."""
+"""Steps of lowering.py for any target: what the landings alone do not make right."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from silogen_compiler.diagnostics import Diagnostic
-from silogen_compiler.landings import (
+from silogen_compiler.lower.landings import (
     ARGS,
     MODEL,
     NO_EFFECT,
@@ -15,12 +15,12 @@ from silogen_compiler.landings import (
     TOKENIZER,
     landing,
 )
-from silogen_compiler.rules import SECRETS, is_secret, without_credentials
+from silogen_compiler.rules.general import SECRETS, is_secret, without_credentials
 from silogen_compiler.schema import find, title
 from silogen_compiler.values import Origin
 
 if TYPE_CHECKING:
-    from silogen_compiler.lower import Lowered
+    from silogen_compiler.lower.lowering import Lowered
 
 
 def no_effect(lowered: Lowered) -> None:

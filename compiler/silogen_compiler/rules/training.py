@@ -1,4 +1,4 @@
-"""Rules for rules.py: what transformers' trainer, its optimizers and its schedulers ask of their settings."""
+"""Rules for general.py: what transformers' trainer, its optimizers and its schedulers ask of their settings."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import re
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from silogen_compiler.contradictions import CONTRADICTIONS
 from silogen_compiler.diagnostics import Diagnostic, Findings
-from silogen_compiler.dpo_rules import dpo_settings
-from silogen_compiler.peft_rules import PEFT_RULES, checkpointing_key
 from silogen_compiler.resolve import deepspeed_sizes, scaled_learning_rate
+from silogen_compiler.rules.contradictions import CONTRADICTIONS
+from silogen_compiler.rules.dpo import dpo_settings
+from silogen_compiler.rules.peft import PEFT_RULES, checkpointing_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable

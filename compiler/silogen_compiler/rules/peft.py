@@ -1,16 +1,16 @@
-"""Rules for rules.py: combinations of an adapter's arguments that peft 0.21 refuses or drops."""
+"""Rules for general.py: combinations of an adapter's arguments that peft 0.21 refuses or drops."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from silogen_compiler.diagnostics import Diagnostic, Findings
-from silogen_compiler.peft_refusals import REFUSALS
+from silogen_compiler.rules.peft_refusals import REFUSALS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from silogen_compiler.peft_refusals import Kwargs
+    from silogen_compiler.rules.peft_refusals import Kwargs
     from silogen_compiler.values import Values
 
 KWARGS = "peft_conf.peft_kwargs"

@@ -1,4 +1,4 @@
-"""Rules for rules.py: two keys for one thing that say different things."""
+"""Rules for general.py: two keys for one thing that say different things."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""What codes and keys mean, in general and in one config."""

@@ -1,0 +1,1 @@
+"""Stage 2: files, settings and environment variables become one config."""

@@ -1,0 +1,1 @@
+"""Stage 4, second half: what JSON Schema cannot say."""
