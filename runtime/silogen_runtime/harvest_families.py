@@ -113,7 +113,7 @@ def renamed_types() -> list[str]:
 
 
 def main() -> None:
-    spec = find_spec("silogen_compiler")
+    spec = find_spec("silogen_compiler.rules")
     assert spec is not None
     assert spec.origin is not None
     text = json.dumps(harvest(), indent=1) + "\n"

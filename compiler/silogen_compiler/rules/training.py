@@ -1,4 +1,4 @@
-"""Rules for general.py: what transformers' trainer, its optimizers and its schedulers ask of their settings."""
+"""Rules for general.py: what transformers' trainer, its optimizers and its schedulers ask for."""
 
 from __future__ import annotations
 
