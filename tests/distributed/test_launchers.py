@@ -6,7 +6,7 @@ import json
 import sys
 
 import pytest
-from conftest import COMMAND, finish, free_port, losses
+from commands import COMMAND, finish, free_port, losses
 
 SHORT = {"max_steps": 2}
 

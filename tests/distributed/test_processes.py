@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import COMMAND, finish, losses, metrics, wait_for
+from commands import COMMAND, finish, losses, metrics, wait_for
 
 TWO = {"processes_per_node": 2}
 SAVING = {"save_strategy": "steps", "save_steps": 2, "save_total_limit": 2}
