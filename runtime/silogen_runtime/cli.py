@@ -109,6 +109,7 @@ def read_configs(names: tuple[str, ...], place: Place | None, **options: Any) ->
 def _compile(layers: list[Layer], place: Place | None, **options: Any) -> Compiled:
     """Compile for the processes that will really train: what a launcher started, or what is started here."""
     if place and place.machines is None:
+        _say_number(place.world_size, place)
         return compile_layers(layers, world_size=place.world_size, **options)
     compiled = compile_layers(layers, **options)
     if compiled.resolved is None:
@@ -118,7 +119,14 @@ def _compile(layers: list[Layer], place: Place | None, **options: Any) -> Compil
     real = machines * processes_here(launch, place, use_cpu=args["use_cpu"])
     if real == launch["world_size"] and launch.get("processes_per_node") != "auto":
         return compiled
+    _say_number(real, place)
     return compile_layers(layers, world_size=real, **options)
+
+
+def _say_number(processes: int, place: Place | None) -> None:
+    """Say for how many processes the config is compiled, where not the config itself tells."""
+    if processes > 1 and (place is None or place.rank == 0):
+        click.echo(f"compiling for {processes} processes, the number that really train", err=True)
 
 
 def as_it_is(layer: Layer) -> dict[str, Any]:

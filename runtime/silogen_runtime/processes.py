@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 ERROR_FILE = "TORCHELASTIC_ERROR_FILE"  # where torchrun looks for what a process that failed has to say
 OURS = "SILOGEN_STARTED"  # set for the processes that are started here: what they record is shown here
 NEED_A_GROUP = ("deepspeed", "fsdp")  # strategies that are no other for a single process
-TAIL = 20  # lines of the log of a process that died without a word
+TAIL, WIDTH = 20, 200  # lines, and characters of each, of the log of a process that died without a word
 
 Resolved = dict[str, Any]
 
@@ -192,19 +192,23 @@ def _ended(failure: ProcessFailure, rank: int, world_size: int, folder: Path) ->
     findings = tuple(
         Diagnostic(code, message, help=help_text, file=file) for code, message, help_text, file in listed
     )
-    heading = f"process {rank} of {world_size} failed; the others were stopped" if world_size > 1 else ""
-    return Ended(EXIT_FAILED, heading, findings or (_silent_death(failure, rank, folder),))
+    heading = [f"process {rank} of {world_size} failed; the others were stopped"] * (world_size > 1)
+    if findings:
+        return Ended(EXIT_FAILED, "\n".join(heading), findings)
+    return Ended(EXIT_FAILED, "\n".join([*heading, *_last_lines(failure, folder)]), (_death(failure, rank),))
 
 
-def _silent_death(failure: ProcessFailure, rank: int, folder: Path) -> Diagnostic:
-    """Return what is known of a process that could not tell itself: its signal, and the end of its log."""
-    if failure.exitcode == -signal.SIGKILL:
-        message, help_text = "was killed by SIGKILL", "the system does so when memory runs out"
-    elif failure.exitcode < 0:
-        message, help_text = f"was killed by {failure.signal_name()}", ""
-    else:
-        message, help_text = f"ended with exit code {failure.exitcode}", ""
-    logs = sorted(folder.glob(f"**/attempt_0/{failure.local_rank}/stderr.log"))
+def _death(failure: ProcessFailure, rank: int) -> Diagnostic:
+    """Return what is known of a process that could not tell itself."""
+    if failure.exitcode >= 0:
+        return Diagnostic("SG744", f"process {rank} ended with exit code {failure.exitcode}")
+    is_memory = failure.exitcode == -signal.SIGKILL
+    help_text = "the system does so when memory runs out" if is_memory else ""
+    return Diagnostic("SG744", f"process {rank} was killed by {failure.signal_name()}", help=help_text)
+
+
+def _last_lines(failure: ProcessFailure, folder: Path) -> list[str]:
+    """Return the end of the log of a process, with a line that says so; [] where it went to the screen."""
+    logs = list(folder.glob(f"**/attempt_0/{failure.local_rank}/stderr.log"))
     lines = logs[0].read_text("utf-8", "replace").strip().splitlines()[-TAIL:] if logs else []
-    text = "\n".join([f"process {rank} {message}", *(f"  {line}" for line in lines)])
-    return Diagnostic("SG744", text, help=help_text)
+    return ["the end of what it printed:", *(f"  {line[:WIDTH]}" for line in lines)] if lines else []

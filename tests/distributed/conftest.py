@@ -1,29 +1,19 @@
-"""Runs of several processes, as commands, and what they leave behind. `make test-distributed` runs these."""
+"""Configs for runs of several processes, and the commands that run. `make test-distributed` runs these."""
 
 from __future__ import annotations
 
-import json
-import os
-import socket
 import subprocess
 import sys
-import time
 
 import psutil
 import pytest
 import yaml
+from commands import ENVIRONMENT
 from paths import ROOT
 
 sys.path.append(str(ROOT / "tests" / "runtime"))
 
 from tiny import LINES, byte_level_tokenizer, save_model, write_lines
-
-COMMAND = (sys.executable, "-m", "silogen_runtime")
-
-# A launcher's own variables would have every run join it.
-LAUNCHERS = ("SLURM_", "PET_", "ACCELERATE_", "TORCHELASTIC_", "MASTER_")
-QUIET = {key: value for key, value in os.environ.items() if not key.startswith(LAUNCHERS)}
-ENVIRONMENT = {**QUIET, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 
 
 @pytest.fixture(scope="session")
@@ -90,31 +80,3 @@ def start(tmp_path):
                 child.kill()
         process.wait()
         process.log.close()
-
-
-def finish(process, timeout=200):
-    """Wait for a command; return its exit code and what it printed."""
-    code = process.wait(timeout)
-    process.log.seek(0)
-    return code, process.log.read()
-
-
-def wait_for(condition, timeout=120):
-    end = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.1)
-
-
-def metrics(folder):
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-
-
-def losses(folder):
-    return [line["loss"] for line in metrics(folder) if "loss" in line]
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("localhost", 0))
-        return str(listener.getsockname()[1])

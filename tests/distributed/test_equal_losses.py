@@ -8,7 +8,7 @@ import sys
 from importlib.util import find_spec
 
 import pytest
-from conftest import COMMAND, finish, losses
+from commands import COMMAND, finish, losses
 from rich.console import Console
 from silogen_compiler.pipeline import compile_file
 from silogen_runtime.train import train

@@ -6,7 +6,7 @@ import json
 import sys
 
 import pytest
-from conftest import COMMAND, finish, free_port, losses
+from commands import COMMAND, finish, free_port, losses
 
 SHORT = {"max_steps": 2}
 
@@ -35,6 +35,7 @@ def test_joining(config, start, tmp_path, launcher, variables):
     command = (sys.executable, "-m", *launcher, free_port(), "-m", "silogen_runtime", str(path))
     ended = finish(start(*command, **variables))
     check([ended], tmp_path / "run")
+    assert ended[1].count("compiling for 2 processes, the number that really train\n") == 1
     assert ended[1].count("warning[SG367]: compiled for 2 processes") == 1
 
 
