@@ -26,7 +26,7 @@ def test_a_config_starts_its_processes_and_resumes_exactly(config, start, tmp_pa
     assert printed.count("saved ") == 1
     assert json.loads((out / "resolved.json").read_text())["launch"]["world_size"] == 2
     assert [line["step"] for line in metrics(out)] == [1, 2, 3, 4, 4]
-    kept = {"checkpoint-2", "checkpoint-4", "checkpoint-final", "loss.png", "metrics.jsonl"}
+    kept = {"checkpoint-2", "checkpoint-4", "checkpoint-final", "loss.png", "report.html", "metrics.jsonl"}
     kept |= {"resolved.json", "README.md"}
     assert {entry.name for entry in out.iterdir()} == kept
 
