@@ -8,14 +8,14 @@ from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from silogen_compiler.diagnostics import Refused
-from silogen_compiler.load import MAX_BYTES, READERS, load_text
+from silogen_compiler.load import MAX_BYTES, load_text
 from silogen_compiler.lower.lowering import API_VERSION
 from silogen_compiler.schema import bundle, deref
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-ENDINGS = tuple(f".{ending}" for ending in ("yml", *READERS))
+ENDINGS = (".yaml", ".yml", ".toml", ".json")
 SKIPPED_FOLDERS = {"node_modules", "__pycache__"}  # and all whose name starts with a dot
 
 

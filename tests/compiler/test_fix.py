@@ -422,6 +422,6 @@ def test_a_file_that_cannot_be_read_or_written_is_named(tmp_path):
 
 def test_check_says_what_can_be_fixed(run):
     printed = silogen("check", run).stderr.decode()
-    assert printed.endswith("2 fixable with silogen fix, 1 fixable with silogen fix --unsafe\n")
+    assert "\n2 fixable with silogen fix, 1 fixable with silogen fix --unsafe\n" in printed
     assert "= fix: rename `no_cuda` to `use_cpu` (silogen fix)\n" in printed
     assert "= fix: rename `epochs` to `num_train_epochs` (silogen fix --unsafe)\n" in printed

@@ -19,13 +19,12 @@ from cases import CASES, ROOT
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mutations import Input, make, mutate, write
-from silogen_compiler import render
 from silogen_compiler.codes import CODES
 from silogen_compiler.diagnostics import Note
 from silogen_compiler.emit import emit_json, emit_yaml
 from silogen_compiler.load import load_text
 from silogen_compiler.pipeline import compile_file
-from silogen_compiler.render.text import render_text
+from silogen_compiler.render import RENDERERS, renderer
 from strategies import configs
 
 COUNT = int(os.environ.get("SILOGEN_FUZZ", "2000"))
@@ -35,7 +34,7 @@ SEEDS = [int(ONE)] if ONE else range(FIRST, FIRST + COUNT)
 
 SECONDS = 2  # of processor time an input
 STUCK = 600 + COUNT // 10  # seconds after which a process that no signal reaches tells where it is, and ends
-RENDERERS = getattr(render, "RENDERERS", {"text": render_text})
+FORMS = {name: renderer(name) for name in RENDERERS}
 FINDING = re.compile(r"^(?:error|warning)\[SG\d{3}\]: ", re.MULTILINE)
 
 
@@ -111,7 +110,7 @@ def check(given_input):
             file.write(raw)
     with at_most(SECONDS):
         compiled = compile_file(*given_input.files, **_options(given_input))
-        rendered = {name: form(compiled.diagnostics, compiled.sources) for name, form in RENDERERS.items()}
+        rendered = {name: form(compiled.diagnostics, compiled.sources) for name, form in FORMS.items()}
     for finding in compiled.diagnostics:
         check_finding(finding, compiled.sources, given_input)
     assert len(FINDING.findall(rendered["text"])) == len(compiled.diagnostics)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from paths import ROOT
 from peft import LoraConfig, PeftModel, get_peft_model
+from silogen_compiler import trainable
 from silogen_compiler.diagnostics import Refused
 from silogen_compiler.pipeline import compile_text
 from silogen_runtime import machine
@@ -158,7 +159,7 @@ def test_every_type_has_its_arguments_here():
 
 
 def test_what_can_not_be_trained_is_refused_by_class(compiled):
-    assert sorted(compiled(name)["peft"]["class"] for name in UNTRAINABLE) == sorted(machine.UNTRAINABLE)
+    assert sorted(compiled(name)["peft"]["class"] for name in UNTRAINABLE) == sorted(trainable.UNTRAINABLE)
 
 
 @pytest.mark.parametrize("peft_type", [case(name) for name in peft_types() if name not in UNTRAINABLE])
@@ -191,7 +192,7 @@ def test_it_is_refused_before_anything_is_loaded(compiled, run, monkeypatch, tmp
 @pytest.mark.usefixtures("expert")
 @pytest.mark.parametrize(("peft_type", "error"), UNTRAINABLE.items())
 def test_it_would_fail(compiled, run, monkeypatch, peft_type, error):
-    monkeypatch.setattr(machine, "UNTRAINABLE", {})
+    monkeypatch.setattr(trainable, "UNTRAINABLE", {})
     with pytest.raises(Refused, match=error):
         run(compiled(peft_type))
 
