@@ -42,6 +42,16 @@ ENVIRONMENT: dict[Path, str] = {
     ("training_args", "output_dir"): "CHECKPOINTS_PATH",
     ("training_args", "logging_dir"): "LOGS_PATH",
 }
+FROM_ENVIRONMENT = {path[-1] for path in ENVIRONMENT}
+
+# Sections whose defaults are kept between compiles: a list of data sets may have many of them.
+MOST_PLANS = 1000
+
+
+@lru_cache(4096)
+def parts(key: str) -> tuple[str, ...]:
+    """Return the parts of a dotted key."""
+    return tuple(key.split("."))
 
 
 class Config(NamedTuple):
@@ -94,7 +104,7 @@ class Values:
         """Return the value at a dotted key."""
         self.reads.append(key)
         value: Any = self.data
-        for part in key.split("."):
+        for part in parts(key):
             value = value[part]
         return value
 
@@ -161,17 +171,17 @@ class Values:
     def _section(self, node: Schema, value: dict[str, Any], path: Path) -> dict[str, Any]:
         """Return a section with the defaults of all that it leaves out."""
         filled: dict[str, Any] = {}
-        for key, spec, default, is_plain in _properties(node):
-            here = (*path, key)
-            if here in self.wrong:
+        origins = self.origins
+        for key, here, spec, default, origin in _plan(path, node):
+            if self.wrong and here in self.wrong:
                 continue
             if key in value:
                 filled[key] = self._fill(spec, value[key], here)
-            elif here in ENVIRONMENT and ENVIRONMENT[here] in self.environment:
-                self.origins[here] = Origin(f"environment {ENVIRONMENT[here]}", key=here)
+            elif key in FROM_ENVIRONMENT and ENVIRONMENT.get(here) in self.environment:
+                origins[here] = Origin(f"environment {ENVIRONMENT[here]}", key=here)
                 filled[key] = self.environment[ENVIRONMENT[here]]
-            elif is_plain:
-                self.origins[here] = default_origin(here)
+            elif origin is not None:
+                origins[here] = origin
                 filled[key] = default
             elif default is not NOTHING:
                 filled[key] = self._default(spec, default, here)
@@ -180,14 +190,14 @@ class Values:
     def _default(self, spec: Schema, value: dict[str, Any], path: Path) -> dict[str, Any]:
         """Return the default of a section, itself filled with the defaults of what it leaves out."""
         filled: dict[str, Any] = {}
-        for key, below, default, _ in _properties(narrow(spec, value)):
+        for key, here, below, default, _ in _plan(path, narrow(spec, value)):
             given = value.get(key, default)
             if given is NOTHING:
                 continue
             if isinstance(given, dict) and "properties" in narrow(below, given):
-                filled[key] = self._default(below, given, (*path, key))
+                filled[key] = self._default(below, given, here)
             else:
-                self.origins[*path, key] = default_origin((*path, key))
+                self.origins[here] = default_origin(here)
                 filled[key] = given
         return filled
 
@@ -226,22 +236,28 @@ def _as_integers(node: Schema, value: Any) -> Any:
     return int(value) if is_whole and "integer" in node.get("type", "") else value
 
 
-Property = tuple[str, Schema, Any, bool]
+Property = tuple[str, Path, Schema, Any, Origin | None]
 
-_properties_of: dict[int, list[Property]] = {}  # by identity of the node, which the bundle keeps alive
+_plans: dict[
+    tuple[Path, int], list[Property]
+] = {}  # by path and identity of the node, which the bundle keeps
 
 
-def _properties(node: Schema) -> list[Property]:
-    """Return each property of a section: key, schema, default or NOTHING, and whether that is no section.
+def _plan(path: Path, node: Schema) -> list[Property]:
+    """Return each property of the section at `path`: key, path, schema, default or NOTHING, default's origin.
 
-    What older versions alone have gets no default.
+    What older versions alone have gets no default. A section as default has no origin: its values have.
     """
-    if id(node) not in _properties_of:
-        _properties_of[id(node)] = [_property(*item) for item in node["properties"].items()]
-    return _properties_of[id(node)]
+    plan = _plans.get((path, id(node)))
+    if plan is None:
+        plan = [_property((*path, key), spec) for key, spec in node["properties"].items()]
+        if len(_plans) < MOST_PLANS:
+            _plans[path, id(node)] = plan
+    return plan
 
 
-def _property(key: str, spec: Schema) -> Property:
+def _property(here: Path, spec: Schema) -> Property:
     default = NOTHING if spec.get("deprecated") else spec.get("default", NOTHING)
     is_section = isinstance(default, dict) and "properties" in narrow(spec, default)
-    return key, spec, default, default is not NOTHING and not is_section
+    origin = None if default is NOTHING or is_section else default_origin(here)
+    return str(here[-1]), here, spec, default, origin

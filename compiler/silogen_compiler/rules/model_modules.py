@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -80,6 +80,7 @@ def families() -> dict[str, Any]:
     return table
 
 
+@lru_cache(1024)
 def guess_family(name: str) -> str:
     """Return the model type that a model's name suggests, or an empty text."""
     name = name.rstrip("/").rpartition("/")[2].lower()
