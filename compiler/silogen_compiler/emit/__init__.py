@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 UNNAMED = ("run.yaml",)
-EXACT = {str, bool, int, type(None)}
+EXACT = frozenset((str, bool, int, type(None)))
 
 
 class Format(NamedTuple):
@@ -80,8 +80,9 @@ def digest(resolved: dict[str, Any]) -> str:
 
 def _whole(node: Any) -> Any:
     """Return `node` with its whole numbers as integers, as canonical JSON (RFC 8785) writes them."""
-    if isinstance(node, dict):
+    kind = type(node)
+    if kind is dict:
         return {key: value if type(value) in EXACT else _whole(value) for key, value in node.items()}
-    if isinstance(node, list):
-        return [_whole(value) for value in node]
-    return int(node) if isinstance(node, float) and node.is_integer() else node
+    if kind is list:
+        return [value if type(value) in EXACT else _whole(value) for value in node]
+    return int(node) if kind is float and node.is_integer() else node

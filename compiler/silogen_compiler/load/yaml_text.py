@@ -35,6 +35,7 @@ WORDS = {
 }
 NUMERIC = "0123456789+-.eE"
 MAX_DIGITS = 4000
+OTHER_BREAKS = set("\r\x85\u2028\u2029\ufeff")  # which the parser counts as line breaks, or leaves out
 TAGS = {f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "map", "seq")}
 STR_TAG = "tag:yaml.org,2002:str"
 
@@ -60,6 +61,7 @@ class _Reader:
     def __init__(self, name: str, text: str) -> None:
         self.name = name
         self.text = text
+        self.has_plain_lines = OTHER_BREAKS.isdisjoint(text)
         self.line_starts = [0, *(match.end() for match in re.finditer("\n", text))]
         self.next = Parser(text).get_event
         self.marks: dict[Path, Mark] = {}
@@ -203,10 +205,11 @@ class _Reader:
 
     def span(self, event: Event) -> Span:
         """Return the place of a scalar on its first line; of a mapping or list only where it starts."""
-        start, end = event.start_mark.index, event.start_mark.index
-        if isinstance(event, (ScalarEvent, AliasEvent)):
-            end = event.end_mark.index
-        return self.place(start, end)
+        start = event.start_mark
+        end = event.end_mark if isinstance(event, (ScalarEvent, AliasEvent)) else start
+        if self.has_plain_lines and start.line == end.line:
+            return Span(self.name, start.line + 1, start.column + 1, end.column + 1)
+        return self.place(start.index, end.index)
 
     def place(self, start: int, end: int) -> Span:
         """Return the place of text[start:end], up to the end of its first line.
