@@ -58,7 +58,7 @@ class Entry(NamedTuple):
 
     key: str
     text: str
-    span: Span | None
+    path: Path
     pattern: str
     regular: str
 
@@ -94,7 +94,7 @@ def valid_patterns(values: Values, model: ModelFiles) -> Findings:
             re.compile(entry.regular)
         except (re.error, OverflowError, RecursionError) as error:
             message = f"`{entry.text}` in `{entry.key}` is not a regular expression"
-            yield Diagnostic("SG320", message, entry.span, str(error))
+            yield Diagnostic("SG320", message, _span(values, entry), str(error))
 
 
 def module_names(values: Values, model: ModelFiles) -> Findings:
@@ -148,11 +148,16 @@ def _entries(values: Values) -> Iterator[Entry]:
         value, path = kwargs.get(key), (*KWARGS.split("."), key)
         if isinstance(value, str) and key in EITHER:
             if value.lower() != named.ALL_LINEAR:
-                yield Entry(key, value, value_span(values.layer, path), value, value)
+                yield Entry(key, value, path, value, value)
             continue
         for place, text in _places(value):
-            span = key_span(values.layer, (*path, *place))
-            yield Entry(key, text, span, form(text), REGULAR[key](text) if key in REGULAR else "")
+            yield Entry(key, text, (*path, *place), form(text), REGULAR[key](text) if key in REGULAR else "")
+
+
+def _span(values: Values, entry: Entry) -> Span | None:
+    """Return the place of an entry: of the text itself, of a list's item, or of a mapping's key."""
+    is_text = len(entry.path) == len(KWARGS.split(".")) + 1
+    return value_span(values.layer, entry.path) if is_text else key_span(values.layer, entry.path)
 
 
 def _places(value: Any) -> Iterator[tuple[Path, str]]:
@@ -191,7 +196,9 @@ def _missing_entries(values: Values, modules: Modules, targets: list[str]) -> Fi
     for entry, is_met in zip(entries, met, strict=True):
         if not is_met:
             code = "SG320" if modules.certain and entry.key not in passed_over else "SG321"
-            yield Diagnostic(code, _message(entry, modules), entry.span, _label(entry, modules, targets))
+            yield Diagnostic(
+                code, _message(entry, modules), _span(values, entry), _label(entry, modules, targets)
+            )
 
 
 def _is_met(entry: Entry, modules: Modules, targets: list[str]) -> bool:
