@@ -176,12 +176,15 @@ def test_an_adapter_that_trl_cannot_train_is_refused():
 def test_accelerate_reads_the_config_of_every_case(name, monkeypatch, tmp_path):
     compiled = compile_case(VALID[name], monkeypatch)
     launch, args = compiled.resolved["launch"], compiled.resolved["trainer"]["args"]
+    if args["use_cpu"] and launch["world_size"] > 1:
+        assert codes("accelerate", compiled.resolved) == ["SG505"]
+        return
     path = tmp_path / "accelerate.yaml"
     path.write_text(FORMATS["accelerate"](compiled.resolved, compiled.origins))
     read = load_config_from_file(str(path))
     kinds = {"single": "NO", "ddp": "MULTI_GPU", "fsdp": "FSDP", "deepspeed": "DEEPSPEED"}
     assert read.distributed_type == DistributedType(kinds[launch["strategy"]])
-    assert read.num_processes == launch["world_size"]
+    assert (read.num_processes, read.num_machines) == (launch["world_size"], launch.get("nodes", 1))
     precision = "bf16" if args["bf16"] else "fp16" if args["fp16"] else "no"
     # what DeepSpeed computes in stands among the trainer's arguments, and accelerate refuses a second word
     assert read.mixed_precision == (None if launch["strategy"] == "deepspeed" else precision)
@@ -207,6 +210,18 @@ def test_settings_of_fsdp_go_to_accelerate(fsdp, config, expected, tmp_path):
     path.write_text(FORMATS["accelerate"](resolved, {}))
     read = load_config_from_file(str(path)).fsdp_config
     assert {key: read[key] for key in expected} == expected
+
+
+def test_torchrun_names_where_machines_meet(monkeypatch):
+    resolved = copy.deepcopy(compile_case(VALID["launch-two-machines.yaml"], monkeypatch).resolved)
+    launch = resolved["launch"] | {"rdzv_endpoint": "node0:29500", "rdzv_id": "night run"}
+    resolved["launch"] = launch
+    each = launch["world_size"] // 2
+    meeting = "--nnodes 2 --rdzv-endpoint node0:29500 --rdzv-backend c10d --rdzv-id 'night run'"
+    line = FORMATS["torchrun"](resolved, {}, ["run.yaml"])
+    assert line == f"torchrun {meeting} --nproc-per-node {each} -m silogen_runtime run.yaml\n"
+    resolved["launch"] = launch | {"rdzv_endpoint": None}
+    assert codes("torchrun", resolved) == ["SG505"]
 
 
 def test_accelerate_refuses_what_it_does_not_start_or_what_is_not_read():

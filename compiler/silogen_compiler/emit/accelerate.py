@@ -58,7 +58,7 @@ def emit(resolved: Tree, origins: dict[Path, Origin], inputs: Sequence[str]) -> 
     config = {
         "compute_environment": "LOCAL_MACHINE",
         "distributed_type": TYPES[launch["strategy"]],
-        "num_machines": 1,
+        "num_machines": launch.get("nodes", 1),
         "num_processes": launch["world_size"],
         "machine_rank": 0,
         "main_training_function": "main",
