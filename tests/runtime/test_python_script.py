@@ -13,7 +13,6 @@ import warnings
 from typing import TYPE_CHECKING
 
 import pytest
-from silogen_compiler.codes import CODES
 from silogen_compiler.emit import FORMATS
 from silogen_compiler.load import load_text
 from silogen_compiler.pipeline import compile_data
@@ -211,20 +210,17 @@ def resolve_pairs(tmp_path, byte_level_model):
     return build
 
 
-@pytest.mark.skipif("SG724" in CODES, reason="silogen does not train this method yet")
 @pytest.mark.parametrize("peft", [None, LORA], ids=["full", "lora"])
 def test_dpo(resolve_pairs, compare, peft):
     compare(resolve_pairs(peft=peft))
 
 
-@pytest.mark.skipif("SG724" in CODES, reason="silogen does not train this method yet")
 @pytest.mark.filterwarnings("ignore:The `'keep_end'` truncation mode is deprecated:FutureWarning")
 def test_dpo_that_keeps_the_end_and_works_out_the_reference_before(resolve_pairs, compare, bos_model):
     args = {"truncation_mode": "keep_end", "precompute_ref_log_probs": True, "max_length": 48}
     compare(resolve_pairs(model=bos_model, args=args))
 
 
-@pytest.mark.skipif("SG724" in CODES, reason="silogen does not train this method yet")
 def test_dpo_goes_on_with_an_earlier_adapter(resolve, run, resolve_pairs, compare, tmp_path):
     outcome, _ = run(resolve(template="keep-original", peft=LORA))
     adapter = shutil.move(outcome.final_checkpoint, tmp_path / "adapter")

@@ -6,7 +6,8 @@ import json
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
-from silogen_compiler.edit.nodes import Document, Entry, Node, edit_nodes
+from silogen_compiler.edit.document import Document, Entry, Node
+from silogen_compiler.edit.nodes import edit_nodes
 from silogen_compiler.load.json_text import read
 
 if TYPE_CHECKING:

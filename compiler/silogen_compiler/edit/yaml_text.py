@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from yaml.events import AliasEvent, CollectionEndEvent, Event, MappingStartEvent, ScalarEvent
 
-from silogen_compiler.edit.nodes import Document, Entry, Node, edit_nodes
+from silogen_compiler.edit.document import Document, Entry, Node
+from silogen_compiler.edit.nodes import edit_nodes
 from silogen_compiler.emit import as_yaml
 
 if TYPE_CHECKING:
