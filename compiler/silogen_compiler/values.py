@@ -29,6 +29,7 @@ class Origin(NamedTuple):
 
 DEFAULT = Origin("default")
 NOTHING: Any = object()  # where a key has no default
+CONTAINERS = (dict, list)
 
 
 @lru_cache(4096)
@@ -42,7 +43,6 @@ ENVIRONMENT: dict[Path, str] = {
     ("training_args", "output_dir"): "CHECKPOINTS_PATH",
     ("training_args", "logging_dir"): "LOGS_PATH",
 }
-FROM_ENVIRONMENT = {path[-1] for path in ENVIRONMENT}
 
 # Sections whose defaults are kept between compiles: a list of data sets may have many of them.
 MOST_PLANS = 1000
@@ -161,45 +161,54 @@ class Values:
         return f"{as_text(self[key])} ({self.origin(key).text})"
 
     def _fill(self, node: Schema, value: Any, path: Path) -> Any:
+        if type(value) not in CONTAINERS:
+            return self._leaf(deref(node), value, path)
         node = narrow(node, value)
         if isinstance(value, list) and isinstance(deref(node.get("items", {})).get("properties"), dict):
             return [self._fill(node["items"], item, (*path, index)) for index, item in enumerate(value)]
-        if not isinstance(value, dict) or "properties" not in node:
+        if isinstance(value, list) or "properties" not in node:
             return self._leaf(node, value, path)
         return self._section(node, value, path)
 
     def _section(self, node: Schema, value: dict[str, Any], path: Path) -> dict[str, Any]:
         """Return a section with the defaults of all that it leaves out."""
-        filled: dict[str, Any] = {}
-        origins = self.origins
-        for key, here, spec, default, origin in _plan(path, node):
-            if self.wrong and here in self.wrong:
-                continue
+        plan, origins = _plan(path, node), self.origins
+        filled = plan.defaults.copy()
+        origins.update(plan.origins)
+        for key in plan.special:
+            here = (*path, key)
             if key in value:
-                filled[key] = self._fill(spec, value[key], here)
-            elif key in FROM_ENVIRONMENT and ENVIRONMENT.get(here) in self.environment:
+                continue
+            if ENVIRONMENT.get(here) in self.environment:
                 origins[here] = Origin(f"environment {ENVIRONMENT[here]}", key=here)
                 filled[key] = self.environment[ENVIRONMENT[here]]
-            elif origin is not None:
-                origins[here] = origin
-                filled[key] = default
-            elif default is not NOTHING:
-                filled[key] = self._default(spec, default, here)
+            elif filled[key] is NOTHING:
+                del filled[key], origins[here]
+            elif key in plan.sections:
+                del origins[here]
+                filled[key] = self._default(plan.sections[key])
+        for key, item in value.items():
+            if key in plan.specs:
+                here = (*path, key)
+                if type(item) in CONTAINERS:  # what lies in it has origins of its own
+                    origins.pop(here, None)
+                filled[key] = self._fill(plan.specs[key], item, here)
+        if self.wrong:
+            self._leave_out(filled, path)
         return filled
 
-    def _default(self, spec: Schema, value: dict[str, Any], path: Path) -> dict[str, Any]:
-        """Return the default of a section, itself filled with the defaults of what it leaves out."""
-        filled: dict[str, Any] = {}
-        for key, here, below, default, _ in _plan(path, narrow(spec, value)):
-            given = value.get(key, default)
-            if given is NOTHING:
-                continue
-            if isinstance(given, dict) and "properties" in narrow(below, given):
-                filled[key] = self._default(below, given, here)
-            else:
-                self.origins[here] = default_origin(here)
-                filled[key] = given
-        return filled
+    def _default(self, plan: Plan) -> dict[str, Any]:
+        """Return a section that is left out as a whole."""
+        self.origins.update(plan.origins)
+        return plan.defaults | {key: self._default(below) for key, below in plan.sections.items()}
+
+    def _leave_out(self, filled: dict[str, Any], path: Path) -> None:
+        """Take out what is wrong in the section at `path`, and its origins."""
+        for key in [key for key in filled if (*path, key) in self.wrong]:
+            here = (*path, key)
+            del filled[key]
+            for at in [at for at in self.origins if at[: len(here)] == here]:
+                del self.origins[at]
 
     def _leaf(self, node: Schema, value: Any, path: Path) -> Any:
         """Take a value as it is written; of a mapping with free keys, each value has an origin of its own."""
@@ -236,28 +245,51 @@ def _as_integers(node: Schema, value: Any) -> Any:
     return int(value) if is_whole and "integer" in node.get("type", "") else value
 
 
-Property = tuple[str, Path, Schema, Any, Origin | None]
+class Plan(NamedTuple):
+    """What fills in a section: the default of each key, its origin, and its schema.
 
-_plans: dict[
-    tuple[Path, int], list[Property]
-] = {}  # by path and identity of the node, which the bundle keeps
-
-
-def _plan(path: Path, node: Schema) -> list[Property]:
-    """Return each property of the section at `path`: key, path, schema, default or NOTHING, default's origin.
-
-    What older versions alone have gets no default. A section as default has no origin: its values have.
+    A key without a default has NOTHING; what only older versions have is not there. `sections` are those that
+    are filled in where they are left out; `special` are their keys, those with NOTHING, and those whose
+    default the environment may replace.
     """
+
+    defaults: dict[str, Any]
+    origins: dict[Path, Origin]
+    specs: dict[str, Schema]
+    sections: dict[str, Plan]
+    special: tuple[str, ...]
+
+
+_plans: dict[tuple[Path, int], Plan] = {}  # by path and identity of the node, which the bundle keeps
+
+
+def _plan(path: Path, node: Schema) -> Plan:
+    """Return what fills in the section at `path`."""
     plan = _plans.get((path, id(node)))
     if plan is None:
-        plan = [_property((*path, key), spec) for key, spec in node["properties"].items()]
+        plan = _new_plan(path, node["properties"])
         if len(_plans) < MOST_PLANS:
             _plans[path, id(node)] = plan
     return plan
 
 
-def _property(here: Path, spec: Schema) -> Property:
-    default = NOTHING if spec.get("deprecated") else spec.get("default", NOTHING)
-    is_section = isinstance(default, dict) and "properties" in narrow(spec, default)
-    origin = None if default is NOTHING or is_section else default_origin(here)
-    return str(here[-1]), here, spec, default, origin
+def _new_plan(path: Path, specs: dict[str, Schema], given: dict[str, Any] | None = None) -> Plan:
+    """Return the plan of the section at `path`; `given` is the section itself where it is a default."""
+    wanted = {key: (given or {}).get(key, spec.get("default", NOTHING)) for key, spec in specs.items()}
+    gone = {key for key, spec in specs.items() if spec.get("deprecated") and key not in (given or {})}
+    if given is not None:
+        gone |= {key for key, value in wanted.items() if value is NOTHING}
+    defaults = {key: value for key, value in wanted.items() if key not in gone}
+    nodes = {key: narrow(specs[key], value) for key, value in defaults.items() if isinstance(value, dict)}
+    sections = {
+        key: _new_plan((*path, key), node["properties"], defaults[key])
+        for key, node in nodes.items()
+        if "properties" in node
+    }
+    special = tuple(
+        key
+        for key, value in defaults.items()
+        if value is NOTHING or key in sections or (*path, key) in ENVIRONMENT
+    )
+    origins = {(*path, key): default_origin((*path, key)) for key in defaults}
+    return Plan(defaults, origins, specs, sections, special)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from silogen_compiler.load import Path
@@ -26,7 +26,6 @@ NO_EFFECT: dict[str, tuple[Any, str]] = {
 # From a canonical path to a resolved path, and what lies below it moves along; the longest match counts. None
 # marks a value that only chooses a class or a branch, or has no effect.
 LANDINGS: dict[Path, Path | None] = {
-    **{tuple(key.split(".")): None for key in NO_EFFECT},
     ("apiVersion",): None,
     ("extends",): None,  # followed before anything is checked
     ("method",): ("method",),
@@ -59,7 +58,10 @@ LANDINGS: dict[Path, Path | None] = {
     ("launch",): None,  # lands whole, in launch.py
     ("overrides",): None,  # lands in the learning rate
     ("tracking",): ("tracking",),
+    **{tuple(key.split(".")): None for key in NO_EFFECT},
 }
+
+MOST_KEPT = 4096  # a list of data sets may have many paths
 
 # Arguments of from_pretrained that the tokenizer takes as well.
 SHARED = ("cache_dir", "force_download", "local_files_only", "proxies", "trust_remote_code", "token")
@@ -83,33 +85,28 @@ ONLY_WHEN_SET = {
 }
 
 
-class Route(NamedTuple):
-    """From the section of a canonical value to the place that it lands in, and what holds that.
+class _Landings(dict["Path", "Path | None"]):
+    """Where each canonical path lands, None where its value only chooses or has no effect.
 
-    Equal sections are mostly one object, and so are equal holders.
+    A plain look-up, filled as it is asked: each compile asks for hundreds.
     """
 
-    section: Path
-    place: Path
-    above: Path
+    def __missing__(self, path: Path) -> Path | None:
+        length = next((length for length in range(len(path), 0, -1) if path[:length] in LANDINGS), 0)
+        assert length, f"{path} has no landing"
+        found = LANDINGS[path[:length]]
+        place = None if found is None else found + path[length:]
+        if len(self) < MOST_KEPT:
+            self[path] = place
+        return place
+
+
+landing = _Landings().__getitem__
 
 
 @lru_cache(4096)
-def route(path: Path) -> Route | None:
-    """Return the way of the canonical value at `path`, or None where it has no landing."""
-    place = landing(path)
-    return Route(_same(path[:-1]), place, _same(place[:-1])) if place else None
-
-
-@lru_cache(4096)
-def _same(path: Path) -> Path:
-    return path
-
-
-def landing(path: Path) -> Path | None:
-    """Return where the canonical value at `path` lands, or None where it only chooses or has no effect."""
-    for length in range(len(path), 0, -1):
-        if path[:length] in LANDINGS:
-            found = LANDINGS[path[:length]]
-            return None if found is None else found + path[length:]
-    raise AssertionError(f"{path} has no landing")
+def lands_apart(section: Path) -> tuple[str | int, ...]:
+    """Return the keys of a section with a landing of their own, or with one below them."""
+    depth = len(section)
+    below = [path for path in LANDINGS if len(path) > depth and path[:depth] == section]
+    return tuple(dict.fromkeys(path[depth] for path in below))

@@ -13,7 +13,16 @@ from silogen_compiler.chat_templates import chat_template
 from silogen_compiler.diagnostics import Diagnostic
 from silogen_compiler.lower.adaptations import ADAPTATIONS, hide_secrets
 from silogen_compiler.lower.dpo import DPO
-from silogen_compiler.lower.landings import ARGS, MODEL, ONLY_WHEN_SET, PEFT, QUANTIZATION, TOKENIZER, route
+from silogen_compiler.lower.landings import (
+    ARGS,
+    MODEL,
+    ONLY_WHEN_SET,
+    PEFT,
+    QUANTIZATION,
+    TOKENIZER,
+    landing,
+    lands_apart,
+)
 from silogen_compiler.lower.launch import launch
 from silogen_compiler.lower.spellings import SPELLINGS
 from silogen_compiler.lower.unused import UNUSED_STEPS
@@ -30,20 +39,17 @@ API_VERSION = "silogen.resolved/v1"
 TRAINERS = {"sft": ("SFTTrainer", "SFTConfig"), "dpo": ("DPOTrainer", "DPOConfig")}
 
 Tree = dict[str, Any]
+CONTAINERS = frozenset((dict, list))
 
 
 class Lowered:
-    """A resolved config in the making, without its digest, with origins and findings.
-
-    `sources` maps where a value landed to where it was in the config.
-    """
+    """A resolved config in the making, without its digest, with origins and findings."""
 
     def __init__(self, values: Values, target: Target) -> None:
         self.values = values
         self.target = target
         self.resolved = _skeleton(values, target)
         self.origins: dict[Path, Origin] = {}
-        self.sources: dict[Path, Path] = {}
         self.diagnostics: list[Diagnostic] = []
 
     def put(self, path: Path, value: Any, origin: Origin) -> None:
@@ -55,13 +61,12 @@ class Lowered:
         """Return the origin of the value at `path`, for a mapping that of its first value."""
         return self.origins.get(path) or next((self.origins[at] for at in self._below(path)), DEFAULT)
 
-    def take(self, path: Path) -> tuple[Origin, Path | None]:
-        """Forget the origins of the value at `path`; return the first, and where the value was written."""
-        origin, places = self.origin(path), [path, *self._below(path)]
-        for at in places:
-            self.origins.pop(at, None)
-        first = next((at for at in places if at in self.sources), None)
-        return origin, first and self.sources[first][: len(path) - len(first) or None]
+    def take(self, path: Path) -> tuple[Origin, Path]:
+        """Forget the origins of the value at `path`; return the first, and the value's key in the config."""
+        places = [path, *self._below(path)]
+        taken = {at: self.origins.pop(at) for at in places if at in self.origins}
+        at, origin = next(iter(taken.items()), (path, DEFAULT))
+        return origin, origin.key[: len(path) - len(at) or None]
 
     def _below(self, path: Path) -> list[Path]:
         return [at for at in self.origins if len(at) > len(path) and at[: len(path)] == path]
@@ -89,33 +94,50 @@ def lower(values: Values, target: Target) -> Lowered:
 
 
 def _land(lowered: Lowered) -> None:
-    """Put every value where it lands, if it is set and asked for.
+    """Put every value where it lands, if it is set and asked for."""
+    origins = lowered.values.origins
+    landed: dict[Any, Origin] = dict(zip(map(landing, origins), origins.values(), strict=True))
+    landed.pop(None, None)
+    lowered.origins = landed
+    _land_section(lowered, (), lowered.values.data)
 
-    The values of a section follow each other, and most of them land side by side.
-    """
-    data, quantizes = lowered.values.data, bool(lowered.values.bit_widths())
-    origins, sources = lowered.origins, lowered.sources
-    written: Any = data
-    node: Any = lowered.resolved
-    last_section: Path | None = None
-    last_above: Path | None = None
-    for path, origin in lowered.values.origins.items():
-        way = route(path)
-        if way is None or (path[0] == "quant_conf" and not quantizes):
-            continue
-        section, place, above = way
-        if section is not last_section:
-            written, last_section = _at(data, section), section
-        if above is not last_above:
-            node, last_above = _opened(lowered.resolved, place), above
-        value = written[path[-1]]
-        if value is not None or path[-1] not in ONLY_WHEN_SET:
-            if type(value) is dict or type(node) is list:
-                _write(node, place[-1], value)
-            else:
-                node[place[-1]] = value
-            origins[place] = origin
-            sources[place] = path
+
+def _land_section(lowered: Lowered, path: Path, section: Tree) -> None:
+    """Put the values of a section side by side, except those with a landing of their own."""
+    together = section.copy()
+    apart = [(key, together.pop(key)) for key in lands_apart(path) if key in together]
+    place = landing((*path, next(iter(together)))) if together else None
+    if place:
+        _land_together(lowered, place[:-1], together)
+    for key, value in apart:
+        _land_apart(lowered, (*path, key), value)
+
+
+def _land_together(lowered: Lowered, place: Path, values: Tree) -> None:
+    for key in ONLY_WHEN_SET & values.keys():
+        if values[key] is None:
+            del values[key]
+            lowered.origins.pop((*place, key), None)
+    if not CONTAINERS.isdisjoint(map(type, values.values())):
+        values = _copied(values)
+    _opened(lowered.resolved, (*place, ...)).update(values)
+
+
+def _land_apart(lowered: Lowered, path: Path, value: Any) -> None:
+    if path == ("quant_conf",) and not lowered.values.bit_widths():
+        for key in value:
+            lowered.origins.pop(landing((*path, key)), None)
+    elif isinstance(value, dict):
+        _land_section(lowered, path, value)
+    elif place := landing(path):
+        _opened(lowered.resolved, place)[place[-1]] = value
+
+
+def _copied(value: Any) -> Any:
+    """Return a mapping or list, or what it holds, that shares none of these with `value`."""
+    if type(value) is dict:
+        return {key: _copied(item) if type(item) in CONTAINERS else item for key, item in value.items()}
+    return [_copied(item) for item in value] if type(value) is list else value
 
 
 def _skeleton(values: Values, target: Target) -> Tree:
@@ -210,7 +232,7 @@ def _say(lowered: Lowered, path: Path, message: str, value: Any = ...) -> None:
     """Name an argument that the target lacks, unless it says nothing but what the target does anyway."""
     origin, source = lowered.take(path)
     is_default = origin.text == DEFAULT.text
-    if source is None or (value is not ... and (is_default or _is_default(lowered, source, value))):
+    if not source or (value is not ... and (is_default or _is_default(lowered, source, value))):
         return
     span = lowered.values.span(".".join(map(str, source)))
     lowered.diagnostics.append(Diagnostic("SG501", message, span, "remove it, or compile for a newer target"))
