@@ -15,8 +15,8 @@ DEFAULT_TARGET = "hf-2026.11"
 class Target(NamedTuple):
     """A named set of library versions.
 
-    `packages` maps a package to its version, `classes` a class to its arguments and their defaults, `choices`
-    a class to the values of those arguments that take fixed ones.
+    `packages` maps a package to its version, `classes` a class to its arguments, sorted, and their defaults,
+    `choices` a class to the values of those arguments that take fixed ones.
     """
 
     name: str

@@ -44,7 +44,7 @@ def _targets() -> dict[Path, str]:
         choices = {name: _choices(arguments) for name, arguments in classes.items()}
         target["choices"] = {name: found for name, found in choices.items() if found}
         for name, arguments in classes.items():
-            classes[name] = {key: spec.get("default") for key, spec in arguments.items()}
+            classes[name] = {key: spec.get("default") for key, spec in sorted(arguments.items())}
     packages = {target["name"]: target["packages"] for target in targets}
     return {
         CONFIG / "targets.json": _json(packages, indent=2),

@@ -51,7 +51,9 @@ def with_bases(
 
     `chain` holds the files that led to it; what is read is noted in `sources`.
     """
-    bases: Any = layer.data.get("extends", [])
+    if "extends" not in layer.data:
+        return [layer]
+    bases: Any = layer.data["extends"]
     if not isinstance(bases, list) or not all(isinstance(base, str) and base for base in bases):
         label = f"write [{bases}]" if isinstance(bases, str) and bases else "write [base.yaml]"
         raise Refused(

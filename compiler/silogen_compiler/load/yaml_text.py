@@ -81,6 +81,13 @@ class _Reader:
 
     def value(self, path: Path, event: Event) -> tuple[Any, Span]:
         """Return the value that starts with `event`, and its span; marks what lies below it."""
+        if (
+            type(event) is ScalarEvent
+            and event.tag is None
+            and event.anchor is None
+            and len(path) < MAX_DEPTH
+        ):
+            return self.scalar(event), self.span(event)
         if isinstance(event, AliasEvent):
             return self.alias(path, event)
         span = self.span(event)

@@ -39,7 +39,6 @@ API_VERSION = "silogen.resolved/v1"
 TRAINERS = {"sft": ("SFTTrainer", "SFTConfig"), "dpo": ("DPOTrainer", "DPOConfig")}
 
 Tree = dict[str, Any]
-CONTAINERS = frozenset((dict, list))
 
 
 class Lowered:
@@ -118,26 +117,17 @@ def _land_together(lowered: Lowered, place: Path, values: Tree) -> None:
         if values[key] is None:
             del values[key]
             lowered.origins.pop((*place, key), None)
-    if not CONTAINERS.isdisjoint(map(type, values.values())):
-        values = _copied(values)
-    _opened(lowered.resolved, (*place, ...)).update(values)
+    _opened(lowered.resolved, (*place, "")).update(values)
 
 
 def _land_apart(lowered: Lowered, path: Path, value: Any) -> None:
     if path == ("quant_conf",) and not lowered.values.bit_widths():
         for key in value:
-            lowered.origins.pop(landing((*path, key)), None)
+            lowered.origins.pop((*QUANTIZATION, key), None)
     elif isinstance(value, dict):
         _land_section(lowered, path, value)
     elif place := landing(path):
         _opened(lowered.resolved, place)[place[-1]] = value
-
-
-def _copied(value: Any) -> Any:
-    """Return a mapping or list, or what it holds, that shares none of these with `value`."""
-    if type(value) is dict:
-        return {key: _copied(item) if type(item) in CONTAINERS else item for key, item in value.items()}
-    return [_copied(item) for item in value] if type(value) is list else value
 
 
 def _skeleton(values: Values, target: Target) -> Tree:
@@ -220,7 +210,8 @@ def _fit(lowered: Lowered, path: Path, name: str) -> None:
     """Fit one set of keyword arguments to its class."""
     kwargs, surface = lowered.kwargs(path), lowered.target.classes[name]
     choices = lowered.target.choices.get(name, {})
-    for key in [key for key in kwargs if key not in surface or key in choices]:
+    noted = (kwargs.keys() - surface.keys()) | (kwargs.keys() & choices.keys())
+    for key in [key for key in kwargs if key in noted] if noted else ():
         if key not in surface:
             _say(lowered, (*path, key), f"{name} of {lowered.target.name} has no `{key}`", kwargs.pop(key))
         elif kwargs[key] not in choices[key]:
@@ -246,16 +237,19 @@ def complete(lowered: Lowered) -> None:
     """Write out the trainer's other arguments too, so that no default of a library version decides."""
     args, surface = lowered.kwargs(ARGS), lowered.surface()
     origin = Origin(f"{lowered.resolved['trainer']['args_class']}'s default")
-    for key in [key for key in surface if key not in args and key != "resume_from_checkpoint"]:
-        args[key] = surface[key]
-        lowered.origins[*ARGS, key] = origin
+    missing = surface.keys() - args.keys()
+    whole = {**surface, **args}  # in the order of the surface
+    if "resume_from_checkpoint" in missing:
+        del whole["resume_from_checkpoint"]
+    lowered.origins |= {(*ARGS, key): origin for key in missing & whole.keys()}
+    lowered.resolved["trainer"]["args"] = whole
 
 
 def sort(lowered: Lowered) -> None:
-    """Sort each set of keyword arguments, whose order has no meaning."""
-    for *section, name in (MODEL, TOKENIZER, QUANTIZATION, PEFT, ARGS):
-        node = lowered.kwargs(tuple(section))
-        if name in (node or {}):
+    """Sort each set of keyword arguments, whose order has no meaning; those of the trainer are sorted."""
+    for section, name in (MODEL, TOKENIZER, QUANTIZATION, PEFT):
+        node = lowered.resolved[section]
+        if node and name in node:
             node[name] = {key: node[name][key] for key in sorted(node[name])}
 
 

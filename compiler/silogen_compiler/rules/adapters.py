@@ -145,7 +145,9 @@ def _entries(values: Values) -> Iterator[Entry]:
     """Yield the names in the adapter's arguments, but not the word "all-linear"."""
     kwargs = _kwargs(values)
     for key, form in FORMS.items():
-        value, path = kwargs.get(key), (*KWARGS.split("."), key)
+        if not kwargs.get(key):
+            continue
+        value, path = kwargs[key], (*KWARGS.split("."), key)
         if isinstance(value, str) and key in EITHER:
             if value.lower() != named.ALL_LINEAR:
                 yield Entry(key, value, path, value, value)
