@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
+import tempfile
 
 import pytest
 from hypothesis import settings
+
+CACHE = tempfile.mkdtemp(prefix="silogen-tests-")
+atexit.register(shutil.rmtree, CACHE, ignore_errors=True)
+os.environ["HF_DATASETS_CACHE"] = CACHE  # read while datasets is imported
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # read by torch; models this small are faster on one core
 
 # In CI the same examples every time; elsewhere new ones, which may find what these do not.
 settings.register_profile("ci", derandomize=True)

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import io
-import os
-import tempfile
 from functools import cache
-
-os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp(prefix="silogen-tests-")  # read while datasets is imported
 
 import pytest
 import torch
