@@ -22,9 +22,9 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest $(PARALLEL)
 
-# Damaged inputs, 25 times as many as in the tests; a failure leaves its input in build/fuzz. Minutes.
+# Damaged inputs and random configs, 25 times as many as in the tests. Minutes.
 fuzz: $(READY)
-	SILOGEN_FUZZ=50000 $(BIN)/python -m pytest tests/compiler/test_fuzz.py
+	SILOGEN_FUZZ=50000 $(BIN)/python -m pytest $(PARALLEL) tests/compiler/test_fuzz.py tests/compiler/test_targets.py
 
 # Runs of several processes, with DeepSpeed: minutes, on two cores. Two at a time: each also waits.
 test-distributed: $(VENV)/.deepspeed

@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 from accelerate import FullyShardedDataParallelPlugin
 from silogen_compiler.pipeline import compile_file
-from torch.distributed.fsdp import CPUOffload, CPUOffloadPolicy, OffloadPolicy, ShardingStrategy, StateDictType
+from torch.distributed.fsdp import (
+    CPUOffload,
+    CPUOffloadPolicy,
+    OffloadPolicy,
+    ShardingStrategy,
+    StateDictType,
+)
 from torch.distributed.fsdp.wrap import transformer_auto_wrap_policy
 from trl import SFTConfig
 

@@ -22,6 +22,13 @@ def pytest_configure(config):
     )
 
 
+@pytest.fixture(autouse=True)
+def _few_charts(request, monkeypatch):
+    """Draw the charts of report.html, half of a short run, only for files of tests that look at it."""
+    if "report.html" not in request.path.read_text("utf-8"):
+        monkeypatch.setattr("silogen_runtime.report._as_svg", lambda *_: "")
+
+
 @pytest.fixture(scope="session")
 def byte_level_model(tmp_path_factory):
     return save_model(tmp_path_factory.mktemp("byte-level"), byte_level_tokenizer(), spare_rows=8)
