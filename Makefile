@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# On all cores, up to eight; each worker takes over tests of one that is behind.
+PARALLEL := -n logical --maxprocesses 8 --dist worksteal
 READY := $(VENV)/.ready
 
 .PHONY: setup demo test test-distributed fuzz lint generate generate-check docs targets bench clean
@@ -18,15 +20,15 @@ demo: $(READY)
 	PATH="$(CURDIR)/$(BIN):$$PATH" examples/first-run/demo.sh
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
-# Damaged inputs, 25 times as many as in the tests; a failure leaves its input in build/fuzz. Minutes.
+# Damaged inputs and random configs, 25 times as many as in the tests. Minutes.
 fuzz: $(READY)
-	SILOGEN_FUZZ=50000 $(BIN)/python -m pytest tests/compiler/test_fuzz.py
+	SILOGEN_FUZZ=50000 $(BIN)/python -m pytest $(PARALLEL) tests/compiler/test_fuzz.py tests/compiler/test_targets.py
 
-# Runs of several processes, with DeepSpeed: minutes, on two cores.
+# Runs of several processes, with DeepSpeed: minutes, on two cores. Two at a time: each also waits.
 test-distributed: $(VENV)/.deepspeed
-	$(BIN)/python -m pytest tests/distributed
+	$(BIN)/python -m pytest tests/distributed -n 2 --dist loadgroup
 
 $(VENV)/.deepspeed: $(READY)
 	$(BIN)/pip install -q -c constraints.txt -e '.[deepspeed]'

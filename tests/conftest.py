@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
+import tempfile
 
 import pytest
 from hypothesis import settings
 
-# In CI the same examples every time; elsewhere new ones, which may find what these do not.
-settings.register_profile("ci", derandomize=True)
-if os.environ.get("CI"):
-    settings.load_profile("ci")
+CACHE = tempfile.mkdtemp(prefix="silogen-tests-")
+atexit.register(shutil.rmtree, CACHE, ignore_errors=True)
+os.environ["HF_DATASETS_CACHE"] = CACHE  # read while datasets is imported
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # read by torch; models this small are faster on one core
+
+# In CI the same examples every time; elsewhere new ones, which may find what these do not. No example has a
+# deadline, which a busy machine would miss.
+settings.register_profile("elsewhere", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "elsewhere")
 
 
 def pytest_addoption(parser):

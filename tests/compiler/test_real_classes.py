@@ -78,18 +78,24 @@ def test_quantization_config(resolved):
         assert (built.load_in_4bit, built.load_in_8bit) == (kwargs["load_in_4bit"], kwargs["load_in_8bit"])
 
 
-def test_model_arguments_load_a_model(resolved, tmp_path):
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
     config = transformers.LlamaConfig(
         hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2, vocab_size=16
     )
-    transformers.LlamaForCausalLM(config).save_pretrained(tmp_path)
+    folder = tmp_path_factory.mktemp("model")
+    transformers.LlamaForCausalLM(config).save_pretrained(folder)
+    return str(folder)
+
+
+def test_model_arguments_load_a_model(resolved, model):
     kwargs = resolved["model"]["from_pretrained"] | {
-        "pretrained_model_name_or_path": str(tmp_path),
+        "pretrained_model_name_or_path": model,
         "token": None,
         "trust_remote_code": False,
         "max_memory": None,  # its keys are text here; the runtime makes numbers of them
     }
-    model = transformers.AutoModelForCausalLM.from_pretrained(**kwargs)
-    assert model.config.use_cache == kwargs["use_cache"]
+    loaded = transformers.AutoModelForCausalLM.from_pretrained(**kwargs)
+    assert loaded.config.use_cache == kwargs["use_cache"]
     if kwargs["dtype"] != "auto":
-        assert str(model.dtype) == f"torch.{kwargs['dtype']}"
+        assert str(loaded.dtype) == f"torch.{kwargs['dtype']}"

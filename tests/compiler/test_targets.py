@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import math
+import os
 import warnings
 from typing import Any, NamedTuple
 
@@ -31,8 +32,11 @@ MISSING = "nothing is here"
 PROCESSES = st.sampled_from([1, 1, 1, 2, 4])
 
 
+MORE = int(os.environ.get("SILOGEN_FUZZ", "2000")) / 2000  # `make fuzz` tries 25 times as many
+
+
 def examples(number):
-    return settings(max_examples=number, deadline=None, suppress_health_check=list(HealthCheck))
+    return settings(max_examples=int(number * MORE), deadline=None, suppress_health_check=list(HealthCheck))
 
 
 class Case(NamedTuple):
@@ -93,7 +97,7 @@ def _plain(value):
 
 @pytest.mark.parametrize("target", TARGETS)
 @given(configs(), PROCESSES)
-@examples(200)
+@examples(100)
 def test_only_arguments_of_the_target_are_passed_and_all_of_the_trainers(target, config, world_size):
     resolved = case(config, target, world_size).resolved
     classes = load_target(target).classes
@@ -452,7 +456,7 @@ def _is_leaf(value, c, path):
 
 @pytest.mark.parametrize("target", TARGETS)
 @given(configs(), PROCESSES)
-@examples(350)
+@examples(150)
 def test_what_a_person_wrote_lands_or_is_named(target, config, world_size):
     c = case(config, target, world_size)
     lost = {".".join(map(str, path)): _get(c.data, path) for path in leaves(c) if not is_kept(c, path)}
@@ -663,7 +667,7 @@ def folder(tmp_path_factory):
 
 
 @given(config=configs(), world_size=PROCESSES)
-@examples(500)
+@examples(250)
 def test_the_real_classes_take_what_compiles_and_hold_it(folder, config, world_size):
     resolved = case(config, DEFAULT_TARGET, world_size).resolved
     with warnings.catch_warnings():

@@ -7,23 +7,37 @@ import os
 import socket
 import sys
 import time
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+from paths import ROOT
 
 COMMAND = (sys.executable, "-m", "silogen_runtime")
 
 # A launcher's own variables would have every run join it.
 LAUNCHERS = ("SLURM_", "PET_", "ACCELERATE_", "TORCHELASTIC_", "MASTER_")
 QUIET = {key: value for key, value in os.environ.items() if not key.startswith(LAUNCHERS)}
-ENVIRONMENT = {**QUIET, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+PROGRAMS = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # torchrun and accelerate
+EXTENSIONS = ROOT / "build" / "torch_extensions"  # what DeepSpeed compiles
+ENVIRONMENT = {
+    **QUIET,
+    "OMP_NUM_THREADS": "1",
+    "HF_HUB_OFFLINE": "1",
+    "PATH": PROGRAMS,
+    "TORCH_EXTENSIONS_DIR": str(EXTENSIONS),
+}
 
 
-def finish(process, timeout=200):
-    """Wait for a command; return its exit code and what it printed."""
-    code = process.wait(timeout)
+def finish(process, timeout=300):
+    """Wait for a command; return its exit code, None where it does not end, and what it printed."""
+    with suppress(psutil.TimeoutExpired):
+        process.wait(timeout)
     process.log.seek(0)
-    return code, process.log.read()
+    return process.poll(), process.log.read()
 
 
-def wait_for(condition, timeout=120):
+def wait_for(condition, timeout=300):
     end = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < end

@@ -4,21 +4,35 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import psutil
 import pytest
 import yaml
-from commands import ENVIRONMENT
+from commands import ENVIRONMENT, EXTENSIONS
 from paths import ROOT
 
 sys.path.append(str(ROOT / "tests" / "runtime"))
 
-from tiny import LINES, byte_level_tokenizer, save_model, write_lines
+from tiny import LINES, PAIRS, byte_level_tokenizer, save_model, write_lines
 
 
 @pytest.fixture(scope="session")
 def model(tmp_path_factory):
     return save_model(tmp_path_factory.mktemp("model"), byte_level_tokenizer(), spare_rows=8)
+
+
+BUILD = "from deepspeed.ops.op_builder.cpu import ShareMemCommBuilder as Builder; Builder().load()"
+
+
+@pytest.fixture(scope="session")
+def deepspeed():
+    """DeepSpeed, with what it compiles at its first use, which can take longer than a test may."""
+    if find_spec("deepspeed") is None:
+        pytest.skip("deepspeed is not installed")
+    for lock in EXTENSIONS.glob("*/lock"):  # of a build that was killed: all later ones would wait for it
+        lock.unlink()
+    subprocess.run([sys.executable, "-c", BUILD], env=ENVIRONMENT, check=True, capture_output=True)
 
 
 @pytest.fixture
@@ -50,8 +64,15 @@ def config(tmp_path, model):
             "run_conf": {"model": model},
             "sft_args": {"max_seq_length": 256},
         }
+        if sections.get("method") == "dpo":
+            del config["sft_args"]
+            config["data_conf"]["training_data"]["datasets"] = [
+                {"path": write_lines(tmp_path / "pairs.jsonl", PAIRS)}
+            ]
+            config["data_conf"]["chat_template_name"] = "keep-original"
         for section, changes in sections.items():
-            config[section] = {**(config.get(section) or {}), **changes}
+            is_section = isinstance(changes, dict)
+            config[section] = {**(config.get(section) or {}), **changes} if is_section else changes
         path = tmp_path / f"{name}.yaml"
         path.write_text(yaml.safe_dump(config))
         return path

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import sys
-from importlib.util import find_spec
 
 import pytest
 from commands import COMMAND, finish, losses
@@ -27,11 +26,22 @@ ADAPTER = {
     "peft_kwargs": {"r": 8, "lora_alpha": 16, "lora_dropout": 0.0, "target_modules": "all-linear"},
 }
 FOUR_BITS = {"quantization_type": "bits-and-bytes", "load_in_4bit": True}
+ASKED_EACH_STEP = {"method": "dpo", "training_args": {"learning_rate": 0.001}}
 KINDS = {
     "full": {},
     "lora": {"peft_conf": ADAPTER},
     "qlora": {"peft_conf": ADAPTER, "quant_conf": FOUR_BITS},
+    "dpo": ASKED_EACH_STEP,
+    "dpo-precomputed": {
+        **ASKED_EACH_STEP,
+        "training_args": {"learning_rate": 0.001, "precompute_ref_log_probs": True},
+    },
 }
+ZERO = {
+    "zero-1": {"launch": {"strategy": "deepspeed", "zero_stage": 1}},
+    "zero-2-lora": {"launch": {"strategy": "deepspeed", "zero_stage": 2}, "peft_conf": ADAPTER},
+}
+with_deepspeed = (pytest.mark.usefixtures("deepspeed"), pytest.mark.xdist_group("deepspeed"))
 
 
 def train_alone(path):
@@ -39,9 +49,10 @@ def train_alone(path):
     return train(compiled.resolved, console=Console(file=io.StringIO())).losses
 
 
-def test_two_processes_train_what_one_does(config, start, tmp_path):
+@pytest.mark.parametrize("kinds", [KINDS, pytest.param(ZERO, marks=with_deepspeed)], ids=["ddp", "deepspeed"])
+def test_two_processes_train_what_one_does(config, start, tmp_path, kinds):
     expected, paths = {}, []
-    for name, sections in KINDS.items():
+    for name, sections in kinds.items():
         expected[name] = train_alone(config(name, **sections))
         resolved = compile_file(str(tmp_path / f"{name}.yaml"), world_size=2).resolved
         resolved["trainer"]["args"]["output_dir"] = str(tmp_path / f"{name}-2")
@@ -51,19 +62,18 @@ def test_two_processes_train_what_one_does(config, start, tmp_path):
     torchrun = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2")
     code, printed = finish(start(*torchrun, "start.py", *map(str, paths)))
     assert code == 0, printed
-    assert printed.count("2 processes x 2 per device x 2 accumulated") == len(KINDS)
+    assert printed.count("2 processes x 2 per device x 2 accumulated") == len(kinds)
     for name, losses_of_one in expected.items():
         assert losses(tmp_path / f"{name}-2") == pytest.approx(losses_of_one, rel=1e-5, abs=1e-5), name
 
 
-@pytest.mark.skipif(find_spec("deepspeed") is None, reason="deepspeed is not installed")
-@pytest.mark.parametrize("stage", [1, 2])
-def test_deepspeed_trains_what_one_process_does(config, start, tmp_path, stage):
-    launch = {"processes_per_node": 2, "strategy": "deepspeed", "zero_stage": stage}
+@pytest.mark.usefixtures("deepspeed")
+@pytest.mark.xdist_group("deepspeed")
+def test_deepspeed_is_started_and_saves_the_model(config, start, tmp_path):
+    launch = {"processes_per_node": 2, "strategy": "deepspeed", "zero_stage": 2}
     path = config("zero", launch=launch)
     code, printed = finish(start(*COMMAND, str(path)))
     assert code == 0, printed
-    sharded = losses(tmp_path / "zero")
-    assert (tmp_path / "zero" / "checkpoint-final" / "model.safetensors").exists()
     assert "WARNING" not in printed
-    assert sharded == pytest.approx(train_alone(config("alone")), rel=1e-5, abs=1e-5)
+    assert losses(tmp_path / "zero") == pytest.approx(train_alone(config("alone")), rel=1e-5, abs=1e-5)
+    assert (tmp_path / "zero" / "checkpoint-final" / "model.safetensors").exists()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
+import shlex
 
 import pytest
 from commands import COMMAND, finish, free_port, losses
+from silogen_compiler.emit import FORMATS
+from silogen_compiler.pipeline import compile_file
 
 SHORT = {"max_steps": 2}
 
@@ -18,25 +20,41 @@ def check(codes, folder):
     assert len(losses(folder)) == 2
 
 
-TORCHRUN = ("torch.distributed.run", "--nproc-per-node", "2", "--master-port")
 ACCELERATE = (
-    *("accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"),
+    *("accelerate", "launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"),
     *("--mixed_precision", "bf16", "--dynamo_backend", "no", "--main_process_port"),
 )
 
 
+def torchrun(path):
+    """Return the command that `silogen compile` writes."""
+    compiled = compile_file(str(path), world_size=2, environment={})
+    return shlex.split(FORMATS["torchrun"](compiled.resolved, compiled.origins, (str(path),)))
+
+
+def accelerate(path):
+    return [*ACCELERATE, free_port(), "-m", "silogen_runtime", str(path)]
+
+
 @pytest.mark.parametrize(
-    ("launcher", "variables"),
-    [(TORCHRUN, {}), (ACCELERATE, {"ACCELERATE_USE_CPU": "true"})],
-    ids=["torchrun", "accelerate"],
+    ("launcher", "variables"), [(torchrun, {}), (accelerate, {"ACCELERATE_USE_CPU": "true"})]
 )
 def test_joining(config, start, tmp_path, launcher, variables):
     path = config(training_args=SHORT, launch={"processes_per_node": 4})
-    command = (sys.executable, "-m", *launcher, free_port(), "-m", "silogen_runtime", str(path))
-    ended = finish(start(*command, **variables))
+    ended = finish(start(*launcher(path), **variables))
     check([ended], tmp_path / "run")
     assert ended[1].count("compiling for 2 processes, the number that really train\n") == 1
     assert ended[1].count("warning[SG367]: compiled for 2 processes") == 1
+
+
+def test_accelerate_takes_the_file_written_for_it(config, start, tmp_path):
+    path = config("my run", training_args=SHORT)
+    compiled = compile_file(str(path), environment={})
+    (tmp_path / "accelerate.yaml").write_text(FORMATS["accelerate"](compiled.resolved, compiled.origins))
+    command = ("accelerate", "launch", "--config_file", "accelerate.yaml", "-m", "silogen_runtime")
+    code, printed = finish(start(*command, path.name))
+    assert code == 0, printed
+    assert len(losses(tmp_path / "my run")) == 2
 
 
 def slurm(rank, machines):

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 import trl
@@ -251,27 +248,3 @@ def test_the_first_character_of_an_answer_may_join_the_prompt(load_chat):
     assert [*pair.prompt_ids, *pair.chosen_ids] == whole
     assert tokenizer.decode(pair.rejected_ids).endswith("x<|endoftext|>")
     assert len(pair.prompt_ids) < len(tokenizer("The capital of Finl").input_ids) + 1
-
-
-START = """
-import json
-from rich.console import Console
-from silogen_runtime.train import train
-train(json.load(open("resolved.json")), console=Console(width=120))
-"""
-
-
-@pytest.mark.parametrize("precompute", [False, True], ids=["asked-each-step", "precomputed"])
-def test_two_processes_train_what_one_does(resolve, run, tmp_path, precompute):
-    sizes = {"per_device_train_batch_size": 8, "max_steps": 4, "max_grad_norm": 0.0}
-    config = resolve(args={**sizes, "precompute_ref_log_probs": precompute})
-    run(config)
-    expected = losses(tmp_path / "out")
-    config["launch"] = {"world_size": 2, "strategy": "ddp"}
-    config["trainer"]["args"] |= {"per_device_train_batch_size": 4, "ddp_find_unused_parameters": False}
-    (tmp_path / "resolved.json").write_text(json.dumps(config))
-    (tmp_path / "start.py").write_text(START)
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "start.py"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_DATASETS_CACHE": str(tmp_path / "cache")}
-    subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
-    assert losses(tmp_path / "out") == pytest.approx(expected, rel=1e-4)
