@@ -180,7 +180,7 @@ def mix(spec: WeightedMix, files: Sequence[Sequence[int]]) -> list[int]:
         seed=spec.seed,
         stopping_strategy="all_exhausted",
     )
-    return list(mixed["row"])
+    return column(mixed, "row").tolist()
 
 
 def split_off(spec: AutoSplit, rows: list[int]) -> tuple[list[int], list[int]]:
@@ -195,7 +195,7 @@ def split_off(spec: AutoSplit, rows: list[int]) -> tuple[list[int], list[int]]:
                 help="write a ratio that leaves both sides at least one, or `type: NONE`",
             ),
         ) from error
-    return list(parts["train"]["row"]), list(parts["test"]["row"])
+    return column(parts["train"], "row").tolist(), column(parts["test"], "row").tolist()
 
 
 def most_tokens(data: AnyData) -> int:
@@ -204,8 +204,10 @@ def most_tokens(data: AnyData) -> int:
 
 
 def column(examples: Dataset, name: str) -> NDArray[np.int64]:
+    """Return a column of numbers as a whole; row by row, a million of them take minutes."""
     values: NDArray[np.int64] = examples.data.column(name).to_numpy()
-    return values
+    chosen = examples._indices  # noqa: SLF001 - the rows of an interleaved, split or shuffled set
+    return values if chosen is None else values[chosen.column(0).to_numpy()]
 
 
 def longest_first(counts: Counts, rows: list[int]) -> list[int]:
