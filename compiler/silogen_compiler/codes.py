@@ -459,8 +459,8 @@ CODES: dict[str, Code] = {
     ),
     "SG612": _error(
         "damaged compression",
-        "The suffix of a data file says that it is compressed, and it can't be decompressed: it is cut off, or no such "
-        "file.",
+        "A data file begins as a compressed file does, or has the suffix of one, and it can't be decompressed: it is "
+        "cut off, damaged, or no such file.",
     ),
     "SG613": _error(
         "not an answer",
@@ -474,6 +474,35 @@ CODES: dict[str, Code] = {
     "SG615": _warning(
         "bad line left out",
         "A line can't be trained on. It is left out, since there are no more such lines than `--max-bad-lines` allows.",
+    ),
+    "SG616": _error(
+        "not lines of text",
+        "A data file is of another format, such as Parquet, or in another encoding than UTF-8. Data files hold one JSON "
+        "object a line, and may be compressed with gzip or zstd.",
+    ),
+    "SG617": _error(
+        "prepared data can't be kept",
+        "Tokenized data are written to a folder before they are trained on, and that could not be written: there is no "
+        "space left, or a permission is missing.",
+    ),
+    "SG618": _warning(
+        "validated on what is trained on",
+        "Lines of the data files are both trained and validated on: the same file is listed on both sides, or AUTO_SPLIT "
+        "divides a mix in which examples stand several times.",
+    ),
+    "SG619": _warning(
+        "mix repeats its examples often",
+        "A mix goes on until each of its files has been used up once. A file with a small weight is drawn from rarely, so "
+        "the others come again and again until then, ten times and more on average.",
+    ),
+    "SG620": _error(
+        "mix without end",
+        "A file of a mix has so small a weight that the others would come a thousand times and more until it is used up.",
+    ),
+    "SG621": _warning(
+        "special token in a message",
+        "A message holds the text of a special token, such as `</s>`, which also is HTML. The tokenizer reads it as that "
+        "token, so a message can end, or another one begin, where nobody meant it to.",
     ),
     "SG699": _warning(
         "more findings in the data",

@@ -13,12 +13,13 @@ from rich.table import Table
 from silogen_compiler.commands.report import report_findings
 from silogen_compiler.diagnostics import Refused, has_errors
 
-from silogen_runtime.data import column, first_of, load_data, merge_same, most_tokens, prepare_files
+from silogen_runtime.data import first_of, load_data, merge_same, most_tokens, prepare_files
 from silogen_runtime.failures import explain_failures
 from silogen_runtime.machine import data_files, model_folders
 from silogen_runtime.prepare import TOKENS
 from silogen_runtime.quiet import quiet_libraries
 from silogen_runtime.resolved import parse
+from silogen_runtime.rows import column
 from silogen_runtime.summary import describe_split, show_example
 from silogen_runtime.tokenizer import load_tokenizer
 
