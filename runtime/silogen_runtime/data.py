@@ -88,7 +88,8 @@ def load_data(
     validation = make_split(examples, counts, longest_first(counts, validation_rows), data)
     refuse_errors(_nothing_left(train, validation, data))
     findings += trained_on_too([file.path for file in files], sizes, train.rows, validation.rows)
-    sample = sample_of(config, chat, files, train.rows[0])
+    whole = (row for row in train.rows if counts["length"][row] < most_tokens(data))
+    sample = sample_of(config, chat, files, next(whole, train.rows[0]))
     return TrainingData(
         train, validation if validation_rows else None, sample, first_of(merge_same(findings))
     )

@@ -141,6 +141,12 @@ def test_longer_examples_are_left_out_or_cut(load):
     assert cut.tokens == sum(len(ids) for ids in cut.examples["input_ids"])
 
 
+def test_the_example_that_is_shown_is_a_whole_one(load):
+    data = load(LENGTHS, max_length=40, length_handling="truncate", loss_on="all")
+    assert data.train.rows[0] == 0
+    assert f"user\n{'a' * 5}<" in data.sample.text
+
+
 def test_what_is_cut_to_its_prompt_is_left_out(load):
     cut = load(LENGTHS, max_length=20, length_handling="truncate").train
     assert cut.nothing_learned == 4 - len(cut.rows) > 0
