@@ -687,4 +687,29 @@ CODES: dict[str, Code] = {
         "With `sync_ref_model` the reference model moves during the run, and checkpoints don't hold it. A resumed run "
         "begins with the base model as its reference, so it ends in other weights than a run that was not stopped.",
     ),
+    "SG774": _error(
+        "start of an adapter out of reach",
+        "`init_lora_weights` names first weights that take more than the model and a config: LoRA would start without "
+        "them in silence, or the saved adapter could not be loaded again.",
+    ),
+    "SG775": _error(
+        "not an adapter to go on from",
+        "The folder of an earlier adapter holds no config or no weights that peft can read, or an adapter for another "
+        "task than writing text. Weights are read from safetensors files only.",
+    ),
+    "SG776": _error(
+        "earlier adapter does not fit",
+        "Weights of an earlier adapter have no place on the base model, or another size there. The base model is another "
+        "one, or the config of the adapter was changed.",
+    ),
+    "SG777": _warning(
+        "earlier adapter of another base model",
+        "An adapter names the base model that it was trained on, and the config names another one. Where they are not "
+        "the same model, the adapter is worth nothing.",
+    ),
+    "SG778": _error(
+        "adapter that can't be trained on",
+        "peft saves the tokens that P_TUNING has learned, without the encoder that they come from. They can be used, but "
+        "neither a later run nor one that resumes can train them further.",
+    ),
 }
