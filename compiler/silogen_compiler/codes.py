@@ -694,8 +694,8 @@ CODES: dict[str, Code] = {
     ),
     "SG775": _error(
         "not an adapter to go on from",
-        "The folder of an earlier adapter holds no config or no weights that peft can read, or an adapter for another "
-        "task than writing text. Weights are read from safetensors files only.",
+        "The folder of an earlier adapter holds no config or no weights that peft can read. Weights are read from "
+        "safetensors files only.",
     ),
     "SG776": _error(
         "earlier adapter does not fit",
@@ -711,5 +711,10 @@ CODES: dict[str, Code] = {
         "adapter that can't be trained on",
         "peft saves the tokens that P_TUNING has learned, without the encoder that they come from. They can be used, but "
         "neither a later run nor one that resumes can train them further.",
+    ),
+    "SG779": _warning(
+        "adapter for another task",
+        "`task_type` says what libraries load a saved adapter for. Both methods train models that write text, for which "
+        "it is CAUSAL_LM.",
     ),
 }

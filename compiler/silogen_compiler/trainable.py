@@ -10,6 +10,7 @@ from silogen_compiler.diagnostics import Diagnostic, Findings
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+TASK = "CAUSAL_LM"
 NO_TASKS = "it must be told the task of each example, and conversations name none"
 
 # Adapters of peft 0.21 that TRL 1.16 can't train, by class, each with its reason.
@@ -39,14 +40,20 @@ ENDED = {"PromptEncoderConfig": "it is saved without the encoder that its tokens
 
 
 def untrainable(adapter: str, kwargs: Mapping[str, Any] | None = None) -> Findings:
-    """Yield why TRL can't train an adapter, named by the class of its config, with these arguments."""
+    """Yield why TRL can't train an adapter, named by the class of its config, or not as its arguments say."""
     if adapter in UNTRAINABLE:
         yield Diagnostic(
             "SG725",
             f"{adapter} can be compiled, but not trained: {UNTRAINABLE[adapter]}",
             help="choose another peft_type, such as LORA",
         )
-    start = (kwargs or {}).get("init_lora_weights")
+    kwargs = kwargs or {}
+    task, start = kwargs.get("task_type", TASK), kwargs.get("init_lora_weights")
+    if task != TASK:
+        message = f"the adapter is trained to write text, and saved as one for {task}"
+        yield Diagnostic(
+            "SG779", message, help=f"write `task_type: {TASK}`, or libraries load it as the other"
+        )
     for pattern, (reason, help_text) in STARTS.items():
         if isinstance(start, str) and re.fullmatch(pattern, start):
             message = f"`init_lora_weights: {start}` can be compiled, but not trained: {reason}"

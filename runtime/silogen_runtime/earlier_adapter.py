@@ -30,6 +30,7 @@ def check_adapter(config: ResolvedConfig) -> Findings:
     except Refused as refused:
         yield from refused.diagnostics
         return
+    yield from untrainable("", {"task_type": adapter.task_type})
     yield from _weights(path)
     yield from _other_base(path, adapter, config)
 
@@ -41,11 +42,8 @@ def read_adapter(path: str) -> peft.PeftConfig:
     except (KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError) as error:
         message = f"the {CONFIG} of `{path}` is none that peft {peft.__version__} reads: {error}"
         raise Refused(Diagnostic("SG775", message, file=path)) from error
-    name, findings = type(config).__name__, []
-    if config.task_type != "CAUSAL_LM":
-        message = f"the adapter `{path}` is for the task {config.task_type}, not CAUSAL_LM"
-        findings.append(Diagnostic("SG775", message, file=path))
-    findings += [*untrainable(name), *uncontinued(name)]
+    name = type(config).__name__
+    findings = [*untrainable(name), *uncontinued(name)]
     if findings:
         raise Refused(*findings)
     return config

@@ -62,7 +62,7 @@ DAMAGES = {
     ),
     "no JSON": (lambda a: (a / "adapter_config.json").write_text("{"), "SG775: the adapter_config.json of"),
     "unknown type": (lambda a: change(a, peft_type="LORB"), "SG775: .* reads: 'LORB'"),
-    "other task": (lambda a: change(a, task_type="SEQ_CLS"), "SG775: .*for the task SEQ_CLS"),
+    "other task": (lambda a: change(a, task_type="SEQ_CLS"), "SG779: .*saved as one for SEQ_CLS"),
     "other base": (
         lambda a: change(a, base_model_name_or_path="you/other"),
         "SG777: the adapter was trained on `you/other`, and goes on `",
@@ -92,7 +92,7 @@ def test_what_is_wrong_with_it_is_found_before_anything_is_loaded(
     (finding,) = check_adapter(config)
     with pytest.raises(Refused, match=said):
         raise Refused(finding)
-    assert finding.file == str(adapter) or finding.code in {"SG725", "SG778"}
+    assert finding.file == str(adapter) or finding.code in {"SG725", "SG778", "SG779"}
 
 
 @pytest.mark.parametrize(
