@@ -459,8 +459,8 @@ CODES: dict[str, Code] = {
     ),
     "SG612": _error(
         "damaged compression",
-        "The suffix of a data file says that it is compressed, and it can't be decompressed: it is cut off, or no such "
-        "file.",
+        "A data file begins as a compressed file does, or has the suffix of one, and it can't be decompressed: it is "
+        "cut off, damaged, or no such file.",
     ),
     "SG613": _error(
         "not an answer",
@@ -474,6 +474,35 @@ CODES: dict[str, Code] = {
     "SG615": _warning(
         "bad line left out",
         "A line can't be trained on. It is left out, since there are no more such lines than `--max-bad-lines` allows.",
+    ),
+    "SG616": _error(
+        "not lines of text",
+        "A data file is of another format, such as Parquet, or in another encoding than UTF-8. Data files hold one JSON "
+        "object a line, and may be compressed with gzip or zstd.",
+    ),
+    "SG617": _error(
+        "prepared data can't be kept",
+        "Tokenized data are written to a folder before they are trained on, and that could not be written: there is no "
+        "space left, or a permission is missing.",
+    ),
+    "SG618": _warning(
+        "validated on what is trained on",
+        "Lines of the data files are both trained and validated on: the same file is listed on both sides, or AUTO_SPLIT "
+        "divides a mix in which examples stand several times.",
+    ),
+    "SG619": _warning(
+        "mix repeats its examples often",
+        "A mix goes on until each of its files has been used up once. A file with a small weight is drawn from rarely, so "
+        "the others come again and again until then, ten times and more on average.",
+    ),
+    "SG620": _error(
+        "mix without end",
+        "A file of a mix has so small a weight that the others would come a thousand times and more until it is used up.",
+    ),
+    "SG621": _warning(
+        "special token in a message",
+        "A message holds the text of a special token, such as `</s>`, which also is HTML. The tokenizer reads it as that "
+        "token, so a message can end, or another one begin, where nobody meant it to.",
     ),
     "SG699": _warning(
         "more findings in the data",
@@ -657,5 +686,35 @@ CODES: dict[str, Code] = {
         "reference model starts anew",
         "With `sync_ref_model` the reference model moves during the run, and checkpoints don't hold it. A resumed run "
         "begins with the base model as its reference, so it ends in other weights than a run that was not stopped.",
+    ),
+    "SG774": _error(
+        "start of an adapter out of reach",
+        "`init_lora_weights` names first weights that take more than the model and a config: LoRA would start without "
+        "them in silence, or the saved adapter could not be loaded again.",
+    ),
+    "SG775": _error(
+        "not an adapter to go on from",
+        "The folder of an earlier adapter holds no config or no weights that peft can read. Weights are read from "
+        "safetensors files only.",
+    ),
+    "SG776": _error(
+        "earlier adapter does not fit",
+        "Weights of an earlier adapter have no place on the base model, or another size there. The base model is another "
+        "one, or the config of the adapter was changed.",
+    ),
+    "SG777": _warning(
+        "earlier adapter of another base model",
+        "An adapter names the base model that it was trained on, and the config names another one. Where they are not "
+        "the same model, the adapter is worth nothing.",
+    ),
+    "SG778": _error(
+        "adapter that can't be trained on",
+        "peft saves the tokens that P_TUNING has learned, without the encoder that they come from. They can be used, but "
+        "neither a later run nor one that resumes can train them further.",
+    ),
+    "SG779": _warning(
+        "adapter for another task",
+        "`task_type` says what libraries load a saved adapter for. Both methods train models that write text, for which "
+        "it is CAUSAL_LM.",
     ),
 }

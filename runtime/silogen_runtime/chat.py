@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
 from itertools import takewhile
 from typing import TYPE_CHECKING, NamedTuple
@@ -9,6 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from jinja2 import TemplateError
 from silogen_compiler.diagnostics import Diagnostic
+
+from silogen_runtime.tokenizer import special_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -49,6 +52,9 @@ def encode(
     """Return each conversation as tokens, None where it can't be, and what is wrong with any of them."""
     results = [render(chat, conversation, loss_on=loss_on) for conversation in conversations]
     findings = [result for result in results if isinstance(result, Diagnostic)]
+    is_special, counted = special_pattern(chat), chat.assistant_end if loss_on == "assistant" else ""
+    for source in conversations:
+        findings += check_special(is_special, source, source.messages, counted)
     rendered = {at: result for at, result in enumerate(results) if isinstance(result, Rendered)}
     encoded: list[Encoded | None] = [None] * len(results)
     for at, example in zip(
@@ -123,6 +129,27 @@ def check_ends(chat: ChatTokenizer, source: Conversation, example: Rendered) -> 
                 f"assistant turn {turn} holds the end token `{chat.assistant_end}` {count} times, not once",
                 source.span,
             )
+
+
+def special_pattern(chat: ChatTokenizer) -> re.Pattern[str]:
+    """Return what finds the special tokens in a text."""
+    tokens = sorted(special_tokens(chat.tokenizer), key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, tokens)) or "(?!)")
+
+
+def check_special(
+    is_special: re.Pattern[str], source: Conversation | Preference, messages: list[Message], counted: str
+) -> Iterator[Diagnostic]:
+    """Yield a finding for each special token in a message; `counted`, an end token, is counted elsewhere."""
+    for message in messages:
+        for token in dict.fromkeys(is_special.findall(message["content"])):
+            if message["role"] != "assistant" or token != counted:
+                yield Diagnostic(
+                    "SG621",
+                    f"a message of `{message['role']}` holds `{token}`, which is read as that special token",
+                    source.span,
+                    help="take it out, or spell it so that the tokenizer does not know it",
+                )
 
 
 def _assistant_ranges(chat: ChatTokenizer, messages: list[Message], text: str) -> list[Range]:

@@ -13,12 +13,13 @@ from rich.table import Table
 from silogen_compiler.commands.report import report_findings
 from silogen_compiler.diagnostics import Refused, has_errors
 
-from silogen_runtime.data import column, first_of, load_data, merge_same, most_tokens, prepare_files
+from silogen_runtime.data import first_of, load_data, merge_same, most_tokens, prepare_files
 from silogen_runtime.failures import explain_failures
 from silogen_runtime.machine import data_files, model_folders
 from silogen_runtime.prepare import TOKENS
 from silogen_runtime.quiet import quiet_libraries
 from silogen_runtime.resolved import parse
+from silogen_runtime.rows import column
 from silogen_runtime.summary import describe_split, show_example
 from silogen_runtime.tokenizer import load_tokenizer
 
@@ -61,7 +62,7 @@ def show_data(config: ResolvedConfig, console: Console) -> list[Diagnostic]:
             print_plain(console, describe_file(file, config, chat))
         lengths = np.concatenate([column(file.examples, "length") for file in files])
         if len(lengths):
-            print_plain(console, "\n" + histogram(lengths, config.data.max_length))
+            print_plain(console, "\n" + histogram(lengths, config.data.max_length, console.width))
         findings = [finding for file in files for finding in file.findings]
         left = show_what_is_left(config, chat, console)
     errors_first = sorted([*findings, *left], key=lambda finding: finding.severity)
@@ -91,10 +92,11 @@ def describe_file(file: Prepared, config: ResolvedConfig, chat: ChatTokenizer) -
     """Return what is worth knowing of a file, before examples are left out."""
     least, tokens, learned = (column(file.examples, name) for name in ("least", "tokens", "learned"))
     share = learned.sum() / max(tokens.sum(), 1)
+    too_long = int((least > most_tokens(config.data)).sum())
     counts = {
         "bad lines": len({finding.span for finding in file.findings if finding.severity == "error"}),
         "without exactly one BOS": sum(finding.code == WRONG_BOS for finding in file.findings),
-        "too long": int((least > most_tokens(config.data)).sum()),
+        f"too long ({too_long / max(len(least), 1):.1%})": too_long,
         "with nothing to learn": int((learned == 0).sum()),
         "unknown tokens": unknown_tokens(file, config, chat),
     }
@@ -114,7 +116,7 @@ def unknown_tokens(file: Prepared, config: ResolvedConfig, chat: ChatTokenizer) 
     return sum(pc.sum(pc.equal(ids, unknown)).as_py() or 0 for ids in columns)
 
 
-def histogram(lengths: NDArray[np.int64], limit: int | None) -> str:
+def histogram(lengths: NDArray[np.int64], limit: int | None, columns: int) -> str:
     """Return how many examples have which length, a bar a range; the last takes the longest 1 %."""
     low, high, top = int(lengths.min()), int(np.percentile(lengths, 99)), int(lengths.max())
     width = (high - low) // BARS + 1
@@ -125,9 +127,10 @@ def histogram(lengths: NDArray[np.int64], limit: int | None) -> str:
         f"{start:,} to {end:,}" if end > start else f"{start:,}"
         for start, end in zip(starts, ends, strict=True)
     ]
-    size = max(map(len, ranges))
+    size, numbers = max(map(len, ranges)), len(f"{max(counts):,}")
+    longest = max(min(WIDTH, columns - size - numbers - 6), 1)
     lines = [
-        f"  {name:>{size}}  {'█' * -(-count * WIDTH // max(counts))} {count:,}"
+        f"  {name:>{size}}  {'█' * -(-count * longest // max(counts))} {count:,}"
         for name, count in zip(ranges, counts, strict=True)
     ]
     head = f"tokens an example, longest {top:,}" + (f", limit {limit:,}" if limit else "")

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from itertools import accumulate, chain, islice, pairwise
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from datasets import Dataset, concatenate_datasets, interleave_datasets
+from datasets import Dataset, concatenate_datasets
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from silogen_compiler.diagnostics import Diagnostic, Refused, has_errors
-from silogen_config import AutoSplit, Concatenation, Data, NoData, WeightedMix
+from silogen_config import Concatenation, Data, NoData
 
 from silogen_runtime.cache import Prepared, prepared_file
 from silogen_runtime.chat import render
 from silogen_runtime.examples import Preference, read_example
-from silogen_runtime.lines import Line, read_lines
+from silogen_runtime.lines import Line, compression_of, read_lines
 from silogen_runtime.preferences import render_pair
 from silogen_runtime.prepare import FACTS, TOKENS, cores, recipe_of
+from silogen_runtime.rows import choose_rows, column, mix_growth, trained_on_too
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,11 +80,16 @@ def load_data(
     refuse_errors(empty_files(files))
     examples = concatenate_datasets([file.examples for file in files])
     counts: Counts = {name: column(examples, name) for name in FACTS}
-    train_rows, validation_rows = choose_rows(data, [len(file.examples) for file in files])
+    sizes = [len(file.examples) for file in files]
+    findings += mix_growth(data, sizes)
+    refuse_errors(findings)
+    train_rows, validation_rows = choose_rows(data, sizes)
     train = make_split(examples, counts, train_rows, data)
     validation = make_split(examples, counts, longest_first(counts, validation_rows), data)
     refuse_errors(_nothing_left(train, validation, data))
-    sample = sample_of(config, chat, files, train.rows[0])
+    findings += trained_on_too([file.path for file in files], sizes, train.rows, validation.rows)
+    whole = (row for row in train.rows if counts["length"][row] < most_tokens(data))
+    sample = sample_of(config, chat, files, next(whole, train.rows[0]))
     return TrainingData(
         train, validation if validation_rows else None, sample, first_of(merge_same(findings))
     )
@@ -97,8 +103,7 @@ def prepare_files(config: ResolvedConfig, chat: ChatTokenizer, console: Console)
     prepared: dict[str, Prepared] = {}
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         for path in dict.fromkeys(paths):
-            compressed = Path(path).suffix not in {".jsonl", ".json"}  # holds more than its size tells
-            size = None if compressed else Path(path).stat().st_size
+            size = None if compression_of(path) else Path(path).stat().st_size  # holds more than that tells
             task = bar.add_task(path, total=size, visible=False)
 
             def advance(size: int, task: TaskID = task) -> None:
@@ -156,56 +161,9 @@ def source_files(data: AnyData) -> list[str]:
     return train + [file.path for file in own]
 
 
-def choose_rows(data: AnyData, sizes: list[int]) -> tuple[list[int], list[int]]:
-    """Return which examples are trained and validated on, for source files of `sizes` examples."""
-    files = [range(start, end) for start, end in pairwise(accumulate(sizes, initial=0))]
-    own = len(data.validation.datasets) if isinstance(data.validation, Concatenation) else 0
-    for_training, for_validation = files[: len(files) - own], files[len(files) - own :]
-    if isinstance(data.train, WeightedMix):
-        train = mix(data.train, for_training)
-    else:
-        train = list(chain(*for_training))
-    if isinstance(data.validation, AutoSplit):
-        return split_off(data.validation, train)
-    return train, list(chain(*for_validation))
-
-
-def mix(spec: WeightedMix, files: Sequence[Sequence[int]]) -> list[int]:
-    """Interleave the rows of `files` by weight until each was used up once; weights of 1 take turns."""
-    weights = [file.sampling_weight for file in spec.datasets if file.sampling_weight > 0]
-    total = sum(weights)
-    mixed = interleave_datasets(
-        [Dataset.from_dict({"row": list(rows)}) for rows in files],
-        probabilities=None if set(weights) == {1.0} else [weight / total for weight in weights],
-        seed=spec.seed,
-        stopping_strategy="all_exhausted",
-    )
-    return list(mixed["row"])
-
-
-def split_off(spec: AutoSplit, rows: list[int]) -> tuple[list[int], list[int]]:
-    """Return `rows` without a share of them, and that share. Refused where one of the two would be empty."""
-    try:
-        parts = Dataset.from_dict({"row": rows}).train_test_split(test_size=spec.ratio, seed=spec.seed)
-    except ValueError as error:
-        raise Refused(
-            Diagnostic(
-                "SG611",
-                f"a share of {spec.ratio:g} for validation can't be split off {len(rows)} examples",
-                help="write a ratio that leaves both sides at least one, or `type: NONE`",
-            ),
-        ) from error
-    return list(parts["train"]["row"]), list(parts["test"]["row"])
-
-
 def most_tokens(data: AnyData) -> int:
     """Return the length from which on an example is left out."""
     return sys.maxsize if data.max_length is None else data.max_length
-
-
-def column(examples: Dataset, name: str) -> NDArray[np.int64]:
-    values: NDArray[np.int64] = examples.data.column(name).to_numpy()
-    return values
 
 
 def longest_first(counts: Counts, rows: list[int]) -> list[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import pyarrow as pa
@@ -17,6 +18,18 @@ BOM = b"\xef\xbb\xbf"
 LIST_NAME = re.compile(r".*\.json(\.\w+)?")
 SPACE = re.compile(r"[ \t\r\n]*")
 
+# What compressed files are called and begin with, and what files begin with that hold no lines.
+SUFFIXES = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2", ".lz4": "lz4", ".br": "brotli"}
+COMPRESSIONS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bz2"}
+OTHER_FILES = {
+    b"PAR1": "a Parquet file",
+    b"ARROW1": "an Arrow file",
+    b"PK\x03\x04": "a zip archive",
+    b"\xfd7zXZ": "an xz archive",
+    b"\xff\xfe": "text in UTF-16",
+    b"\xfe\xff": "text in UTF-16",
+}
+
 
 class Line(NamedTuple):
     """One JSON value of a data file, as text, and the number of the line that it begins in."""
@@ -28,10 +41,16 @@ class Line(NamedTuple):
 def read_lines(path: str) -> Iterator[Line | Diagnostic]:
     """Yield what a file holds; reading ends with a finding where the file is damaged.
 
-    Blank lines are skipped, a byte order mark and CRLF are fine, and the suffix tells the compression.
+    Blank lines are skipped, and a byte order mark and CRLF are fine. A compressed file is known by how it
+    begins, or by its suffix.
     """
+    other = _begins_with(path, OTHER_FILES)
+    if other:
+        help_text = "write one JSON object a line, in UTF-8; gzip and zstd are fine"
+        yield Diagnostic("SG616", f"this is {other}, not lines of JSON", help=help_text, file=path)
+        return
     try:
-        with io.BufferedReader(pa.input_stream(path, compression="detect")) as stream:
+        with io.BufferedReader(pa.input_stream(path, compression=compression_of(path))) as stream:
             whole = stream.read() if LIST_NAME.fullmatch(path) else None
             if whole is not None and whole.removeprefix(BOM).lstrip()[:1] == b"[":
                 yield from _items(path, whole.removeprefix(BOM))
@@ -41,6 +60,17 @@ def read_lines(path: str) -> Iterator[Line | Diagnostic]:
         if error.errno is not None:  # the system's; what pyarrow finds has no number
             raise
         yield Diagnostic("SG612", f"this file can't be decompressed: {error}", file=path)
+
+
+def compression_of(path: str) -> str | None:
+    """Return how a file is compressed, as pyarrow calls it; None for a plain one."""
+    return _begins_with(path, COMPRESSIONS) or SUFFIXES.get(Path(path).suffix)
+
+
+def _begins_with(path: str, names: dict[bytes, str]) -> str | None:
+    with Path(path).open("rb") as file:
+        head = file.read(max(map(len, names)))
+    return next((name for mark, name in names.items() if head.startswith(mark)), None)
 
 
 def _lines(stream: Iterable[bytes]) -> Iterator[Line]:
@@ -63,6 +93,8 @@ def _items(path: str, whole: bytes) -> Iterator[Line | Diagnostic]:
     except json.JSONDecodeError as error:
         problem = f"this list is not JSON: {error.msg[:1].lower()}{error.msg[1:]}"
         yield Diagnostic("SG602", problem, Span(path, error.lineno, 1, 1))
+    except RecursionError:
+        yield Diagnostic("SG602", "this list is nested too deeply", file=path)
 
 
 def _decoded(text: str) -> Iterator[Line]:
@@ -76,6 +108,8 @@ def _decoded(text: str) -> Iterator[Line]:
         if text[at : at + 1] not in {",", "]"}:
             raise json.JSONDecodeError("expected `,` or `]`", text, at)
         at = _skip(text, at + (text[at] == ","))
+    if _skip(text, at + 1) < len(text):
+        raise json.JSONDecodeError("there is more behind its end", text, _skip(text, at + 1))
 
 
 def _skip(text: str, at: int) -> int:

@@ -16,6 +16,7 @@ from silogen_config import CallSpec, Concatenation, PretrainedAdapter
 from transformers.integrations.integration_utils import get_available_reporting_integrations
 
 from silogen_runtime.devices import bf16, fp16, on_gpu, placement, tf32
+from silogen_runtime.earlier_adapter import check_adapter
 from silogen_runtime.failures import TRACKING_HELP
 from silogen_runtime.outputs import check_outputs
 from silogen_runtime.sharing import launcher_strategy, processes, sharding
@@ -82,7 +83,8 @@ def check_machine(config: ResolvedConfig) -> list[Diagnostic]:
 
 
 def adapter(config: ResolvedConfig) -> Findings:
-    yield from untrainable(adapter_class(config))
+    if isinstance(config.peft, CallSpec):
+        yield from untrainable(config.peft.class_, config.peft.kwargs)
 
 
 def adapter_class(config: ResolvedConfig) -> str:
@@ -225,6 +227,7 @@ RULES: tuple[Callable[[ResolvedConfig], Findings], ...] = (
     check_outputs,
     data_files,
     model_folders,
+    check_adapter,
     bf16,
     fp16,
     tf32,

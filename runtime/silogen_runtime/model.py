@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import peft
 import transformers
 from silogen_compiler.diagnostics import Diagnostic, Refused
-from silogen_config import CallSpec, PretrainedAdapter
+from silogen_config import PretrainedAdapter
 from transformers import AutoModelForCausalLM, PreTrainedModel, set_seed, trainer_utils
 
+from silogen_runtime.earlier_adapter import put_on, read_adapter
 from silogen_runtime.environment import fill_references, is_main_process
 from silogen_runtime.files import new_folder
 from silogen_runtime.tokenizer import for_inference
@@ -37,22 +38,24 @@ class LoadedModel(NamedTuple):
 def load_model(config: ResolvedConfig, args: TrainingArguments, chat: ChatTokenizer) -> LoadedModel:
     """Load the model and fit it to the tokenizer. Refused where the parts don't go together."""
     set_seed(args.seed)  # rows of new tokens are drawn at random
+    adapter, earlier = None, None
+    if isinstance(config.peft, PretrainedAdapter):
+        earlier = read_adapter(config.peft.pretrained)
+    elif config.peft:
+        adapter = getattr(peft, config.peft.class_)(**config.peft.kwargs)
     model = load_base(config)
-    adapter = (
-        getattr(peft, config.peft.class_)(**config.peft.kwargs) if isinstance(config.peft, CallSpec) else None
-    )
-    refuse_misfits(config, chat, LoadedModel(model, adapter))
+    refuse_misfits(config, chat, LoadedModel(model, adapter or earlier))
     align_special_tokens(model, chat)
     if chat.new_tokens and hasattr(adapter, "modules_to_save"):
         train_embeddings(model, adapter)
     if needs_growth(model, chat):
         model.resize_token_embeddings(len(chat.tokenizer))
-        if adapter and config.run.save_name_if_new_basemodel:
+        if config.peft and config.run.save_name_if_new_basemodel:
             save_base(model, chat, Path(str(args.output_dir), config.run.save_name_if_new_basemodel))
     if config.quantization:
         model = prepare_quantized(model, args)
     if isinstance(config.peft, PretrainedAdapter):
-        model = peft.PeftModel.from_pretrained(model, config.peft.pretrained, is_trainable=True)
+        model = put_on(model, config.peft.pretrained)
     return LoadedModel(model, adapter, load_base(config) if needs_reference(config) else None)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from jinja2 import TemplateError
 from silogen_compiler.diagnostics import Diagnostic
 
-from silogen_runtime.chat import apply_template, check_bos, tokens_of
+from silogen_runtime.chat import apply_template, check_bos, check_special, special_pattern, tokens_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -49,6 +49,10 @@ def encode_pairs(
     """
     results = [render_pair(chat, preference) for preference in preferences]
     findings = [result for result in results if isinstance(result, Diagnostic)]
+    is_special = special_pattern(chat)
+    for source in preferences:
+        messages = source.prompt + source.chosen + source.rejected
+        findings += check_special(is_special, source, messages, chat.assistant_end)
     rendered = {at: result for at, result in enumerate(results) if isinstance(result, RenderedPair)}
     encoded: list[EncodedPair | None] = [None] * len(results)
     for at, pair in zip(rendered, _tokenize(chat, list(rendered.values())), strict=True):

@@ -25,7 +25,7 @@ PAD_SOURCES = {
     "unk-convert-to-eos": "unk_token",
 }
 
-PROBE = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]
+PROBE = [{"role": "user", "content": "A question?"}, {"role": "assistant", "content": "An answer."}]
 
 
 class ChatTokenizer(NamedTuple):
@@ -49,7 +49,7 @@ def load_tokenizer(config: ResolvedConfig) -> ChatTokenizer:
     template = config.tokenizer.chat_template
     return ChatTokenizer(
         tokenizer,
-        assistant_end=template.assistant_end or tokenizer.eos_token,
+        assistant_end=template.assistant_end or _written_end(tokenizer),
         new_tokens=_add_special_tokens(tokenizer, template.added_tokens),
         uses_bos=_install_template(tokenizer, template),
     )
@@ -87,6 +87,23 @@ def _install_template(tokenizer: TokenizerType, template: ChatTemplate) -> bool:
     if not text.startswith(str(tokenizer.bos_token)):
         tokenizer.chat_template = "{{- bos_token -}}" + tokenizer.chat_template
     return True
+
+
+def _written_end(tokenizer: TokenizerType) -> str:
+    """Return the tokenizer's end token, or the special token that its template ends a turn with instead."""
+    end = str(tokenizer.eos_token)
+    try:
+        text = str(tokenizer.apply_chat_template(PROBE, tokenize=False))
+    except (TemplateError, TypeError):
+        return end
+    behind = text.rpartition(PROBE[-1]["content"])[2]
+    written = [token for token in special_tokens(tokenizer) if token in behind]
+    return end if end in behind or not written else min(written, key=behind.index)
+
+
+def special_tokens(tokenizer: TokenizerType) -> list[str]:
+    """Return the texts that the tokenizer reads as special tokens, wherever they stand."""
+    return [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
 
 
 def _add_special_tokens(tokenizer: TokenizerType, tokens: list[str]) -> int:

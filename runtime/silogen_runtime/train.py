@@ -11,13 +11,14 @@ from peft import PeftModel
 from rich.console import Console
 from silogen_compiler.diagnostics import Diagnostic, Refused, has_errors
 from silogen_compiler.files import write_whole
+from silogen_compiler.trainable import uncontinued
 
 from silogen_runtime.checkpoints import Start, choose_start, moved_reference, step_of
 from silogen_runtime.data import load_data
 from silogen_runtime.environment import is_main_process, set_environment
 from silogen_runtime.failures import explain_failures
 from silogen_runtime.files import new_folder
-from silogen_runtime.machine import check_machine
+from silogen_runtime.machine import adapter_class, check_machine
 from silogen_runtime.model import load_model
 from silogen_runtime.progress import MetricsFile, ProgressLine, read_metrics
 from silogen_runtime.quiet import quiet_libraries
@@ -106,7 +107,12 @@ def prepare(config: ResolvedConfig) -> Start:
     with explain_failures("checking the machine"):
         start = choose_start(config)
         warnings = refuse_or_return(
-            [*check_machine(config), *start.diagnostics, *moved_reference(config, start)]
+            [
+                *check_machine(config),
+                *start.diagnostics,
+                *moved_reference(config, start),
+                *(uncontinued(adapter_class(config)) if start.checkpoint else ()),
+            ]
         )
         set_environment(config)
         if config.run.determinism == "half":

@@ -33,12 +33,20 @@ def test_the_data_is_told_in_numbers(check, tmp_path):
     result = check([*LINES, conversation("a " * 200, "b"), conversation("Hello?")])
     assert result.exit_code == 0, result.output
     assert f"{tmp_path}/data.jsonl\n  18 examples, " in result.stdout
-    assert "0 bad lines, 0 without exactly one BOS, 1 too long, 1 with nothing to learn" in result.stdout
+    assert (
+        "0 bad lines, 0 without exactly one BOS, 1 too long (5.6%), 1 with nothing to learn" in result.stdout
+    )
     assert re.search(r"^tokens an example, longest 2\d\d, limit 80$", result.stdout, re.MULTILINE)
     assert result.stdout.count("█") >= 40
     assert "training  16 examples (1 too long, 1 with nothing to learn: left out)" in result.stdout
     assert "  [[The capital of Finland is Helsinki.<|im_end|>]]" in result.stdout
     assert "warning[SG605]" in result.stderr
+
+
+def test_bars_fit_a_narrow_terminal(check, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "44")
+    bars = [line for line in check(LINES).stdout.splitlines() if "█" in line]
+    assert max(map(len, bars)) in range(40, 45)
 
 
 def test_unknown_tokens_are_counted(check, tmp_path, bos_model):

@@ -15,13 +15,15 @@ from silogen_runtime.data import load_data
 from silogen_runtime.examples import read_example
 from silogen_runtime.lines import read_lines
 from silogen_runtime.machine import check_machine
+from silogen_runtime.rows import mix_growth
 from silogen_runtime.tokenizer import load_tokenizer
 
 EXAMPLES = load_examples()
 LINES = [code for code, example in EXAMPLES.items() if example.file.endswith(".jsonl")]
 # Of the findings about the machine and the folders, those that every machine gives.
-ANYWHERE = ["SG706", "SG725", "SG726", "SG731"]
+ANYWHERE = ["SG706", "SG725", "SG726", "SG731", "SG774", "SG779"]
 TOO_LITTLE = ["SG610", "SG611"]
+MIXES = ["SG619", "SG620"]
 
 
 def shown(findings):
@@ -75,3 +77,31 @@ def test_settings_that_leave_no_examples(code, resolve):
     with pytest.raises(Refused) as refused:
         load_data(config, load_tokenizer(config), Console(quiet=True))
     assert shown(refused.value.diagnostics) == example.prints
+
+
+def data_of(example, snippet):
+    return ResolvedConfig.model_validate(compile_snippet(example, snippet).resolved).data
+
+
+@pytest.mark.parametrize("code", MIXES)
+def test_weights_of_a_mix(code):
+    example = EXAMPLES[code]
+    assert shown([*mix_growth(data_of(example, example.wrong), [16, 16])]) == example.prints
+    assert [*mix_growth(data_of(example, example.right), [16, 16])] == []
+
+
+def test_files_on_both_sides(resolve, tmp_path, monkeypatch, load_chat):
+    example, chat = EXAMPLES["SG618"], load_chat("byte-level", "chat-ml")
+    resolved = resolve()
+    monkeypatch.chdir(tmp_path)
+    Path("data").mkdir()
+    Path("data.jsonl").rename("data/train.jsonl")
+    findings = []
+    for snippet in (example.wrong, example.right):
+        resolved["data"] |= {
+            key: compile_snippet(example, snippet).resolved["data"][key] for key in ("train", "validation")
+        }
+        config = ResolvedConfig.model_validate(resolved)
+        findings.append(load_data(config, chat, Console(quiet=True)).diagnostics)
+    assert shown(findings[0]) == example.prints
+    assert findings[1] == []

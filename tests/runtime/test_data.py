@@ -8,9 +8,11 @@ import pytest
 from rich.console import Console
 from silogen_compiler.diagnostics import Refused
 from silogen_config import ResolvedConfig
-from silogen_runtime.data import choose_rows, load_data
+from silogen_runtime.chat import IGNORED
+from silogen_runtime.data import load_data
 from silogen_runtime.examples import read_example
 from silogen_runtime.lines import Line, read_lines
+from silogen_runtime.rows import choose_rows
 from tiny import LINES, conversation, resolved_config, write_lines
 
 GOOD = json.dumps(LINES[0]).encode()
@@ -61,6 +63,17 @@ def test_a_byte_order_mark_windows_line_ends_and_blank_lines_are_fine(tmp_path):
     assert [conversation.messages for conversation in conversations] == [LINES[0]["messages"]] * 2
 
 
+@pytest.fixture
+def load(tmp_path, byte_level_model, load_chat):
+    def loaded(lines=LINES, **data):
+        config = ResolvedConfig.model_validate(
+            resolved_config(tmp_path, model=byte_level_model, lines=lines, data=data)
+        )
+        return load_data(config, load_chat("byte-level", "chat-ml"), Console(quiet=True))
+
+    return loaded
+
+
 def test_an_empty_file_is_found(resolve, run):
     with pytest.raises(Refused, match="SG601"):
         run(resolve(lines=[]))
@@ -78,6 +91,17 @@ def test_a_conversation_without_assistant_is_left_out_with_a_warning(resolve, ru
     outcome, screen = run(resolve(lines=[*LINES, conversation("Hello?")], args={"max_steps": 1}))
     assert [finding.code for finding in outcome.warnings] == ["SG605"]
     assert "16 examples (1 with nothing to learn: left out)" in screen
+
+
+def test_a_special_token_in_the_text_is_warned_of(load, load_chat):
+    data = load([*LINES, *[conversation("<|im_start|>assistant\nNo<|im_end|>", "b")] * 2])
+    told = [(finding.code, finding.message.partition(",")[0], finding.notes) for finding in data.diagnostics]
+    assert told == [
+        ("SG621", f"a message of `user` holds `{token}`", ("the same in 1 more",))
+        for token in ("<|im_start|>", "<|im_end|>")
+    ]
+    labels = [label for label in data.train.examples[-1]["labels"] if label != IGNORED]
+    assert load_chat("byte-level", "chat-ml").tokenizer.decode(labels) == "b<|im_end|>"
 
 
 def test_an_end_token_in_the_text_is_warned_of(resolve, run):
@@ -102,17 +126,6 @@ def test_a_template_that_does_not_fit_the_data_is_found(resolve, run, template, 
     assert refused.value.diagnostics[0].span.line == 1
 
 
-@pytest.fixture
-def load(tmp_path, byte_level_model, load_chat):
-    def loaded(lines=LINES, **data):
-        config = ResolvedConfig.model_validate(
-            resolved_config(tmp_path, model=byte_level_model, lines=lines, data=data)
-        )
-        return load_data(config, load_chat("byte-level", "chat-ml"), Console(quiet=True))
-
-    return loaded
-
-
 LENGTHS = [conversation("a" * size, "b") for size in (60, 5, 30, 10)]
 
 
@@ -126,6 +139,12 @@ def test_longer_examples_are_left_out_or_cut(load):
     assert (cut.rows, cut.too_long) == ([0, 1, 2, 3], 0)
     assert cut.examples["input_ids"][0] == whole.examples["input_ids"][0][:limit]
     assert cut.tokens == sum(len(ids) for ids in cut.examples["input_ids"])
+
+
+def test_the_example_that_is_shown_is_a_whole_one(load):
+    data = load(LENGTHS, max_length=40, length_handling="truncate", loss_on="all")
+    assert data.train.rows[0] == 0
+    assert f"user\n{'a' * 5}<" in data.sample.text
 
 
 def test_what_is_cut_to_its_prompt_is_left_out(load):
@@ -181,6 +200,20 @@ def test_weights_set_the_shares(tmp_path):
     assert rows != rows_of(tmp_path, [400, 400], [3.0, 1.0], seed=6)
     assert set(rows) == set(range(800))
     assert 0.7 < sum(row < 400 for row in rows) / len(rows) < 0.8
+
+
+def test_examples_on_both_sides_of_a_split_are_warned_of(load, tmp_path):
+    datasets = [{"path": write_lines(tmp_path / "few.jsonl", LENGTHS[:1])}]
+    datasets += [{"path": write_lines(tmp_path / "many.jsonl", LINES)}]
+    train = {"type": "PRECOMPUTE_WEIGHTED_MIX", "seed": 1}
+    train["datasets"] = [{**file, "sampling_weight": 1.0} for file in datasets]
+    split = {"type": "AUTO_SPLIT", "ratio": 0.25, "seed": 1}
+    data = load(train=train, validation=split)
+    shared = {*data.train.rows} & {*data.validation.rows}
+    assert shared == {0}  # the one example of the first file, drawn sixteen times
+    (finding,) = data.diagnostics
+    assert finding.code == "SG618"
+    assert finding.message.startswith(f"{data.validation.rows.count(0)} of 8 validation examples")
 
 
 def test_a_file_without_weight_is_not_read(load, tmp_path):

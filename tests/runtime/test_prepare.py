@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import json
 import multiprocessing
+import os
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -54,6 +56,8 @@ FORMS = {
     "data.jsonl.gz": gzip.compress(JSONL[:500]) + gzip.compress(JSONL[500:]),
     "list.json.gz": gzip.compress(json.dumps(LINES).encode()),
     "data.jsonl.zst": pa.compress(JSONL, codec="zstd", asbytes=True),
+    "named-plain.jsonl": gzip.compress(JSONL),
+    "named-gzip.jsonl.gz": pa.compress(JSONL, codec="zstd", asbytes=True),
     "windows.jsonl": b"\xef\xbb\xbf" + JSONL.replace(b"\n", b"\r\n\r\n"),
 }
 
@@ -81,6 +85,10 @@ DAMAGED = {
     "latin.json": (b'["\xe4"]', "SG604", 1),
     "cut.jsonl.gz": (gzip.compress(JSONL)[:-20], "SG612: this file can't be decompressed", 0),
     "plain.jsonl.gz": (JSONL, "SG612: this file can't be decompressed", 0),
+    "more.json": (b"[]\n\n x", "SG602: this list is not JSON: there is more behind its end", 3),
+    "deep.json": (b"[" * 10**5, "SG602: this list is nested too deeply", 0),
+    "columns.jsonl": (b"PAR1\x15\x04", "SG616: this is a Parquet file", 0),
+    "wide.jsonl": (JSONL.decode().encode("utf-16"), "SG616: this is text in UTF-16", 0),
     "cut.jsonl.zst": (FORMS["data.jsonl.zst"][:-9], "SG612: this file can't be decompressed", 0),
 }
 
@@ -202,3 +210,46 @@ def test_processes_that_prepare_at_once_share_one_entry(tmp_path, load_chat, lar
     with ProcessPoolExecutor(3, multiprocessing.get_context("fork")) as pool:
         assert list(pool.map(prepare, [large] * 3, [chat] * 3)) == [3198] * 3
     assert len(entries(tmp_path)) == 1
+
+
+def flip(folder, name):
+    content = bytearray((folder / name).read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    (folder / name).write_bytes(content)
+
+
+DAMAGES = {
+    "other rows": lambda entry: flip(entry, "rows.arrow"),
+    "rows cut off": lambda entry: (entry / "rows.arrow").write_bytes(b""),
+    "other findings": lambda entry: (entry / "findings.json").write_text("[]"),
+    "nothing in it": lambda entry: [file.unlink() for file in entry.iterdir()],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_entry_of_the_cache_is_written_anew(load, tmp_path, damage):
+    expected = load("some.jsonl", JSONL).train.examples.to_dict()
+    (name,) = entries(tmp_path)
+    entry = tmp_path / "cache" / "silogen" / name
+    whole = {file.name: file.read_bytes() for file in entry.iterdir()}
+    damage(entry)
+    assert load("some.jsonl", JSONL).train.examples.to_dict() == expected
+    assert {file.name: file.read_bytes() for file in entry.iterdir()} == whole
+    assert entries(tmp_path) == [name]
+
+
+def test_what_a_killed_process_left_goes_after_a_day(load, tmp_path):
+    left, busy = tmp_path / "cache" / "silogen" / ".left", tmp_path / "cache" / "silogen" / ".busy"
+    for folder in (left, busy):
+        (folder / "entry").mkdir(parents=True)
+    os.utime(left, (0, 0))
+    load("some.jsonl", JSONL)
+    assert (left.exists(), busy.exists()) == (False, True)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_full_disk_names_the_cache(load, tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "ROWS", "/dev/full")
+    with pytest.raises(Refused, match=f"SG617: .*`{tmp_path}/cache/silogen`: no space left on device"):
+        load("some.jsonl", JSONL)
+    assert entries(tmp_path) == []

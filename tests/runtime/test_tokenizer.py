@@ -7,7 +7,7 @@ from silogen_compiler.chat_templates import TOKENS as CHAT_TEMPLATES
 from silogen_compiler.chat_templates import chat_template
 from silogen_compiler.diagnostics import Refused
 from silogen_config import ResolvedConfig
-from silogen_runtime.chat import encode
+from silogen_runtime.chat import IGNORED, encode
 from silogen_runtime.examples import Conversation
 from silogen_runtime.tokenizer import for_inference, load_tokenizer, uses_bos
 from silogen_runtime.trainer import build_args, build_collator
@@ -112,6 +112,26 @@ def test_a_saved_tokenizer_renders_what_was_trained(load_chat, tmp_path, model, 
     assert ids.count(saved.eos_token_id) == (
         2 if template in {"chat-ml", "poro", "simplified-llama31"} else 1
     )
+
+
+# Those of Gemma and of Qwen's base models end turns with another token than the tokenizer's own.
+TURNS = (
+    "{% for m in messages %}{{ '<turn>' + m['role'] + '\n' + m['content'] + '</turn>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<turn>assistant\n' }}{% endif %}"
+)
+
+
+def test_a_template_that_ends_turns_with_another_token_is_kept(resolve, tmp_path):
+    tokenizer = byte_level_tokenizer()
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<turn>", "</turn>"]})
+    tokenizer.chat_template = TURNS
+    tokenizer.save_pretrained(tmp_path / "turns")
+    chat = load_tokenizer(parse(resolve(model=str(tmp_path / "turns"), template="keep-original")))
+    (example,), findings = encode(chat, [Conversation(MESSAGES, "x.jsonl", 1)], loss_on="assistant")
+    learned = [token for token in example.labels if token != IGNORED]
+    assert findings == []
+    assert chat.tokenizer.decode(learned) == "The answer is five.</turn>"
+    assert for_inference(chat).eos_token == "</turn>"
 
 
 def test_a_tokenizer_that_adds_an_end_token_stops_doing_so(resolve, tmp_path):

@@ -74,7 +74,8 @@ def emit(resolved: dict[str, Any], origins: dict[Path, Origin], inputs: Sequence
 
 
 def _refusals(resolved: dict[str, Any]) -> Findings:
-    yield from untrainable((resolved["peft"] or {}).get("class", ""))
+    adapter = resolved["peft"] or {}
+    yield from untrainable(adapter.get("class", ""), adapter.get("kwargs"))
     if resolved["method"] == "dpo" and _major(resolved, "trl") < 1:
         yield Diagnostic(
             "SG505",

@@ -153,7 +153,7 @@ def positions(values: Values, model: ModelFiles) -> Findings:
     key = "sft_args.max_seq_length" if values["method"] == "sft" else "training_args.max_length"
     most, length = model.number("max_position_embeddings", "n_positions"), values[key] or 0
     if most and length > most and not model.text.get("alibi"):
-        message = f"`max_seq_length` {length} is more than the {most} positions of the model"
+        message = f"`{key.rpartition('.')[2]}` {length} is more than the {most} positions of the model"
         yield Diagnostic("SG329", message, values.span(key), f"write {most} or less")
 
 
