@@ -658,4 +658,16 @@ CODES: dict[str, Code] = {
         "With `sync_ref_model` the reference model moves during the run, and checkpoints don't hold it. A resumed run "
         "begins with the base model as its reference, so it ends in other weights than a run that was not stopped.",
     ),
+    "SG767": _warning(
+        "MLflow is gone",
+        "MLflow stopped taking what the run logs. The run goes on and ends as it would without MLflow. What MLflow lacks is in metrics.jsonl, and is sent again as soon as MLflow answers.",
+    ),
+    "SG768": _warning(
+        "MLflow run of another config",
+        "`tracking.run_id` goes on with an MLflow run that began with other values. MLflow can't change parameters, so it shows the first ones; its tags and resolved.json are of the latest start.",
+    ),
+    "SG769": _warning(
+        "MLflow is off",
+        "`report_to` names MLflow, and nothing names a server: there is no section `tracking`, and MLFLOW_TRACKING_URI was not set. The run is not tracked.",
+    ),
 }

@@ -154,6 +154,9 @@ def reporting(config: ResolvedConfig) -> Findings:
                 f"report_to `{name}` needs a package that is not installed",
                 help=f"installed here: {', '.join(available) or 'none'}",
             )
+    if "mlflow" in names and config.tracking is None:
+        help_text = "add a section `tracking`, set MLFLOW_TRACKING_URI, or leave mlflow out of `report_to`"
+        yield Diagnostic("SG769", "report_to names mlflow, which is off", help=help_text)
 
 
 def data_files(config: ResolvedConfig) -> Findings:
