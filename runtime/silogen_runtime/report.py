@@ -30,15 +30,21 @@ if TYPE_CHECKING:
 BLUE, ORANGE = "#3b82c4", "#d9742b"  # to be read on white and on black
 INK, LINES = "#123456", "#654321"  # stand in SVG for the colours of the page's text and lines
 SMOOTH_FROM = 60  # points of a course that is smoothed
+MARKED_UP_TO = 20  # points of a course whose points are marked
 TEMPLATES = Environment(loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True)
 
 
 class Chart(NamedTuple):
-    """One picture of the report: its name, its axis, and the logged keys that it draws."""
+    """One picture of the report: its name, its axis, and the logged keys that it draws.
+
+    `is_noisy` values are smoothed where there are many, and `from_zero` ones are amounts.
+    """
 
     name: str
     axis: str
     lines: dict[str, tuple[str, str]]
+    is_noisy: bool = True
+    from_zero: bool = False
 
 
 def both(key: str) -> dict[str, tuple[str, str]]:
@@ -50,10 +56,10 @@ LOSS = Chart("Loss", "loss", both("loss"))
 CHARTS = (
     Chart("Reward margin", "better minus worse", both("rewards/margins")),
     Chart("Reward accuracy", "share of pairs in order", both("rewards/accuracies")),
-    Chart("Learning rate", "learning rate", {"learning_rate": ("", BLUE)}),
+    Chart("Learning rate", "learning rate", {"learning_rate": ("", BLUE)}, is_noisy=False),
     Chart("Gradient norm", "norm before clipping", {"grad_norm": ("", BLUE)}),
-    Chart("Throughput", "tokens a second", {"tokens_per_second": ("", BLUE)}),
-    Chart("Memory", "GB, of the first process", {"memory_gb": ("", BLUE)}),
+    Chart("Throughput", "tokens a second", {"tokens_per_second": ("", BLUE)}, from_zero=True),
+    Chart("Memory", "GB, of the first process", {"memory_gb": ("", BLUE)}, is_noisy=False, from_zero=True),
 )
 
 # What the loss of each method is.
@@ -121,7 +127,7 @@ def _title(resolved: dict[str, Any]) -> str:
 def _verdict(metrics: list[Metrics], ended: str, steps: int) -> str:
     """Return in one line how a run ended, how far it came, and how long it took."""
     done = max((line["step"] for line in metrics), default=0)
-    far = f"{steps:,} steps" if done >= steps else f"{done:,} of {steps:,} steps"
+    far = f"{steps:,} step{'s' * (steps != 1)}" if done >= steps else f"{done:,} of {steps:,} steps"
     seconds = _total(metrics, "seconds")
     return f"{ended}: {far} in {_duration(seconds)}" if seconds else f"{ended}: {far}"
 
@@ -141,6 +147,8 @@ def _course(key: str) -> Callable[[list[Metrics]], str]:
         if not points:
             return ""
         step, lowest = min(points, key=lambda point: point[1])
+        if len(points) == 1:
+            return f"{lowest:.4g}"
         best = f" (lowest {lowest:.4g} at step {step:,})" if "eval" in key and step < points[-1][0] else ""
         return f"{points[0][1]:.4g} → {points[-1][1]:.4g}{best}"
 
@@ -206,40 +214,43 @@ def _draw(
     for key, (name, colour) in chart.lines.items():
         points = _points(metrics, key)
         if points:
-            _draw_line(axes, points, name, colour)
+            _draw_line(axes, points, name, colour, is_noisy=chart.is_noisy)
     if not axes.lines:
         return None
+    if chart.from_zero:
+        axes.set_ylim(bottom=0)
     _style_axes(axes, chart.axis, *colours)
     return figure
 
 
-def _draw_line(axes: Axes, points: list[tuple[int, float]], name: str, colour: str) -> None:
-    """Draw a course; a long one pale, and smoothed above it."""
+def _draw_line(
+    axes: Axes, points: list[tuple[int, float]], name: str, colour: str, *, is_noisy: bool
+) -> None:
+    """Draw a course; a long one that is noisy pale, and smoothed above it."""
     steps, values = zip(*points, strict=True)
-    end = f"{values[-1]:.3g} at the end"
-    label = f"{name}, {end}" if name else end
-    if len(points) < SMOOTH_FROM:
-        marker = "o" if len(points) <= 20 else None  # noqa: PLR2004 - more would hide the line
-        axes.plot(steps, values, color=colour, marker=marker, markersize=4, linewidth=1.6, label=label)
-        return
-    axes.plot(steps, values, color=colour, linewidth=1, alpha=0.35)
-    axes.plot(steps, _smooth(values), color=colour, linewidth=1.8, label=label)
+    label = f"{name}, {values[-1]:.3g} at the end" if name else None
+    if is_noisy and len(points) >= SMOOTH_FROM:
+        axes.plot(steps, values, color=colour, linewidth=1, alpha=0.35)
+        values = _smooth(values)
+    marker = "o" if len(points) <= MARKED_UP_TO else None
+    axes.plot(steps, values, color=colour, marker=marker, markersize=4, linewidth=1.6, label=label)
 
 
-def _smooth(values: tuple[float, ...]) -> list[float]:
+def _smooth(values: tuple[float, ...]) -> tuple[float, ...]:
     """Return the mean around each value, over a thirtieth of them."""
     reach = max(len(values) // 60, 1)
     around = [values[max(at - reach, 0) : at + reach + 1] for at in range(len(values))]
-    return [sum(near) / len(near) for near in around]
+    return tuple(sum(near) / len(near) for near in around)
 
 
 def _style_axes(axes: Axes, label: str, ink: str, lines: str) -> None:
     axes.set_xlabel("step", color=ink)
     axes.set_ylabel(label, color=ink)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.tick_params(color=lines, labelcolor=ink)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(lines)
     axes.grid(visible=True, axis="y", color=lines, linewidth=0.8)
     axes.set_axisbelow(True)
-    axes.legend(frameon=False, labelcolor=ink)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False, labelcolor=ink)
