@@ -218,7 +218,7 @@ def _draw(
     if not axes.lines:
         return None
     if chart.from_zero:
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.1 * axes.dataLim.ymax)
     _style_axes(axes, chart.axis, *colours)
     return figure
 

@@ -95,6 +95,8 @@ def build_trainer(  # noqa: PLR0913, PLR0917 - a trainer is made of these
     )
     for replaced in (PrinterCallback, ProgressCallback, MLflowCallback):
         trainer.remove_callback(replaced)
+    # ours first, so that trackers get what they add to the logs
+    trainer.callback_handler.callbacks.sort(key=lambda callback: callback not in callbacks)
     if config.quantization:
         cast_trained_weights(trainer.model)
     refuse_half_precision(trainer.model)
