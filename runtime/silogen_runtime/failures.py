@@ -18,7 +18,7 @@ TRACEBACK = "SILOGEN_TRACEBACK"  # environment variable that lets failures witho
 
 TRACKING_HELP = (
     "write `sqlite:////absolute/path/mlflow.db` or the URL of a server as `mlflow_server_uri`,"
-    " and only a `run_id` that is there"
+    " and only a `run_id` that is there; `--set tracking=null` trains without MLflow"
 )
 
 CREDENTIALS = re.compile(r"(?<=://)[^/\s@]+@")

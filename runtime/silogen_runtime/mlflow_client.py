@@ -61,7 +61,8 @@ def open_run(
     else:
         experiment = find_experiment(client, config.tracking)
         name = config.trainer.args.get("run_name")
-        run = client.create_run(experiment, run_name=name, tags=resolve_tags())
+        told = {key: bare(text) for key, text in resolve_tags().items()}  # the address of a git repository
+        run = client.create_run(experiment, run_name=name, tags=told)
     return run, log_config(client, run, resolved)
 
 

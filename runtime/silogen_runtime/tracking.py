@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from silogen_compiler.diagnostics import Diagnostic
+from silogen_compiler.rules.general import without_credentials
 from transformers import TrainerCallback
 from transformers.utils.import_utils import ENV_VARS_TRUE_VALUES
 
 from silogen_runtime.environment import is_main_process
-from silogen_runtime.failures import TRACKING_HELP, bare, explain_failures
-from silogen_runtime.mlflow_client import MOST_METRICS, connect, metrics_of, open_run, page, reason
+from silogen_runtime.failures import TRACKING_HELP, explain_failures
+from silogen_runtime.mlflow_client import MOST_METRICS, connect, metrics_of, open_run, page, reason, server
 from silogen_runtime.summary import show_findings
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Experiment, Metric, Run
     from rich.console import Console
     from silogen_compiler.diagnostics import Findings
-    from silogen_config import ResolvedConfig, Tracking
+    from silogen_config import ResolvedConfig
     from transformers import TrainerControl, TrainerState, TrainingArguments
 
     from silogen_runtime.trainer import Trainer
@@ -40,15 +41,16 @@ def check_tracking(config: ResolvedConfig) -> Findings:
     """Yield why MLflow can't take the run; the first process asks, and knows within seconds."""
     if config.tracking is None or not is_main_process():
         return
+    uri = without_credentials(server(config.tracking))
     try:
         client = connect(config.tracking)
         experiment = client.get_experiment_by_name(config.tracking.experiment_name)
         run = client.get_run(config.tracking.run_id) if config.tracking.run_id else None
     except Exception as error:  # noqa: BLE001 - of MLflow, requests, SQLAlchemy or a database's driver
-        yield _refusal(config.tracking, reason(error))
+        yield _refusal(uri, reason(error))
         return
     for problem in _problems(config.tracking.experiment_name, experiment, run):
-        yield _refusal(config.tracking, problem)
+        yield _refusal(uri, problem)
 
 
 @contextmanager
@@ -167,10 +169,8 @@ def lost(metrics: list[Metric], problem: str) -> Diagnostic:
     return Diagnostic("SG767", f"MLflow {what}: {problem}", help=help_text)
 
 
-def _refusal(tracking: Tracking, problem: str) -> Diagnostic:
-    return Diagnostic(
-        "SG731", f"MLflow at `{bare(tracking.mlflow_server_uri)}` refuses: {problem}", help=TRACKING_HELP
-    )
+def _refusal(uri: str, problem: str) -> Diagnostic:
+    return Diagnostic("SG731", f"MLflow at `{uri}` refuses: {problem}", help=TRACKING_HELP)
 
 
 def _problems(name: str, experiment: Experiment | None, run: Run | None) -> Iterator[str]:
