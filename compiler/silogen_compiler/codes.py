@@ -93,7 +93,6 @@ CODES: dict[str, Code] = {
         "no lock",
         "There is no lock beside the config, or the file is not one that `silogen compile --lock` wrote.",
     ),
-    # SG2xx: schema
     "SG201": _error(
         "unknown key",
         "The section has no such key. It is misspelled, belongs to another section, or has another name here; ignored, its value would never reach the training.",
@@ -122,7 +121,6 @@ CODES: dict[str, Code] = {
         "wrong form",
         "The value is of the right type, but not in a form that the key takes. The help says which ones those are.",
     ),
-    # SG3xx: rules
     "SG301": _error(
         "total batch does not divide",
         "The total batch size must be a multiple of the number of processes, so that each takes an equal share.",
@@ -187,6 +185,10 @@ CODES: dict[str, Code] = {
         "all weights are 0",
         "Every data set has a sampling weight of 0, so none is used.",
     ),
+    "SG317": _warning(
+        "epochs beside steps",
+        "`max_steps` decides how long the training lasts, so `num_train_epochs` has no effect.",
+    ),
     "SG318": _error(
         "one name for two folders",
         "The trained model and a base model whose embeddings grew are saved side by side, and would replace each other.",
@@ -194,10 +196,6 @@ CODES: dict[str, Code] = {
     "SG319": _error(
         "infinite learning rate",
         "Multiplied by the factors of `overrides`, the learning rate is larger than any number.",
-    ),
-    "SG317": _warning(
-        "epochs beside steps",
-        "`max_steps` decides how long the training lasts, so `num_train_epochs` has no effect.",
     ),
     "SG320": _error(
         "no such module",
@@ -363,7 +361,6 @@ CODES: dict[str, Code] = {
         "other number of processes than written",
         "A launcher started other processes than `launch` asks for, or `--world-size` says another number. The config is compiled for the real one: batch sizes a device and accumulation follow from it, and the total batch size stays.",
     ),
-    # SG4xx: migration
     "SG401": _warning(
         "older name of a key",
         "The key has another name in today's libraries. Its value is taken over.",
@@ -380,7 +377,6 @@ CODES: dict[str, Code] = {
         "older and newer name",
         "A key and its older name are both set; the newer one decides.",
     ),
-    # SG5xx: target
     "SG501": _error(
         "not taken by the target",
         "The library versions of the target have no such argument.",
@@ -402,7 +398,6 @@ CODES: dict[str, Code] = {
         "`--format` asks for something that this config has not got, such as a DeepSpeed config for a run without "
         "DeepSpeed.",
     ),
-    # SG6xx: data
     "SG601": _error(
         "empty data file",
         "A data file holds no example. Every line of it is blank, or was left out.",
@@ -508,7 +503,6 @@ CODES: dict[str, Code] = {
         "more findings in the data",
         "Only the first 20 findings in the data are shown. Mend them and run again to see the others.",
     ),
-    # SG7xx: runtime
     "SG701": _error(
         "not a resolved config",
         "Training takes the output of `silogen compile`. A key is missing there, or has a value of the "
@@ -598,6 +592,19 @@ CODES: dict[str, Code] = {
         "cache nor on the hub, or a file of it is missing. Weights are loaded from safetensors files "
         "only.",
     ),
+    "SG721": _error(
+        "training diverged",
+        "Trained weights became infinite or undefined, most often because the learning rate is too high. The final checkpoint was "
+        "not written.",
+    ),
+    "SG722": _error(
+        "resolved config was changed",
+        "A resolved config carries a digest of all that it holds, and this one holds something else.",
+    ),
+    "SG723": _error(
+        "file cannot be read or written",
+        "The system refused to read or write a file: no space is left, or a permission is missing.",
+    ),
     "SG725": _error(
         "adapter not trained",
         "peft has this type of adapter, and silogen compiles its arguments. It does not work with TRL's trainer, so no run can use it.",
@@ -644,6 +651,16 @@ CODES: dict[str, Code] = {
         "A library raised an error that silogen has no explanation for. Its own text is in the message. With the "
         "environment variable SILOGEN_TRACEBACK=1 the run shows where the error came from.",
     ),
+    "SG735": _error(
+        "dpo adds no tokens",
+        "The chat template needs special tokens that the tokenizer lacks. Method dpo starts from a model that knows its "
+        "template, and adds nothing to the vocabulary.",
+    ),
+    "SG737": _warning(
+        "reference model starts anew",
+        "With `sync_ref_model` the reference model moves during the run, and checkpoints don't hold it. A resumed run "
+        "begins with the base model as its reference, so it ends in other weights than a run that was not stopped.",
+    ),
     "SG741": _error(
         "sharding without GPU",
         "FSDP and ZeRO 3 shard the parameters over GPUs, and there are none here, or `use_cpu` is on. On the CPU FSDP would silently train as `ddp` does, or fail, and ZeRO 3 fails.",
@@ -664,28 +681,17 @@ CODES: dict[str, Code] = {
         "launcher shards otherwise",
         "accelerate was told to share the model in one way, and the config says another. What it was told would win, unseen.",
     ),
-    "SG723": _error(
-        "file cannot be read or written",
-        "The system refused to read or write a file: no space is left, or a permission is missing.",
+    "SG767": _warning(
+        "MLflow is gone",
+        "MLflow stopped taking what the run logs. The run goes on and ends as it would without MLflow. What MLflow lacks is in metrics.jsonl, and is sent again as soon as MLflow answers.",
     ),
-    "SG722": _error(
-        "resolved config was changed",
-        "A resolved config carries a digest of all that it holds, and this one holds something else.",
+    "SG768": _warning(
+        "MLflow run of another config",
+        "`tracking.run_id` goes on with an MLflow run that began with other values. MLflow can't change parameters, so it shows the first ones; its tags and resolved.json are of the latest start.",
     ),
-    "SG721": _error(
-        "training diverged",
-        "Trained weights became infinite or undefined, most often because the learning rate is too high. The final checkpoint was "
-        "not written.",
-    ),
-    "SG735": _error(
-        "dpo adds no tokens",
-        "The chat template needs special tokens that the tokenizer lacks. Method dpo starts from a model that knows its "
-        "template, and adds nothing to the vocabulary.",
-    ),
-    "SG737": _warning(
-        "reference model starts anew",
-        "With `sync_ref_model` the reference model moves during the run, and checkpoints don't hold it. A resumed run "
-        "begins with the base model as its reference, so it ends in other weights than a run that was not stopped.",
+    "SG769": _warning(
+        "MLflow is off",
+        "`report_to` names MLflow, and nothing names a server: there is no section `tracking`, and MLFLOW_TRACKING_URI was not set. The run is not tracked.",
     ),
     "SG774": _error(
         "start of an adapter out of reach",

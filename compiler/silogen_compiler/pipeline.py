@@ -11,6 +11,7 @@ from silogen_compiler.emit import add_digest
 from silogen_compiler.layers.extends import from_disk, load_files, with_bases
 from silogen_compiler.layers.merge import merge
 from silogen_compiler.layers.settings import SET, SET_FILE, apply_settings
+from silogen_compiler.layers.tracking import with_variables
 from silogen_compiler.layers.variables import fill_in, refuse_bytes
 from silogen_compiler.load import Layer, Path, load_text, value_span
 from silogen_compiler.lower.lowering import API_VERSION, lower
@@ -45,9 +46,9 @@ class Options(NamedTuple):
     """What a compile takes besides files.
 
     `settings` are texts KEY=VALUE above all files, `setting_files` texts KEY=FILE. `environment` is what
-    `${env:NAME}`, CHECKPOINTS_PATH and LOGS_PATH refer to; None is that of this process. `target` is a name,
-    or None for what is installed. `world_size` is the number of processes that will train, None what
-    the section `launch` says, else one.
+    `${env:NAME}`, CHECKPOINTS_PATH, LOGS_PATH and MLFLOW_* refer to; None is that of this process. `target`
+    is a name, or None for what is installed. `world_size` is the number of processes that will train, None
+    what the section `launch` says, else one.
     """
 
     settings: tuple[str, ...] = ()
@@ -105,6 +106,7 @@ def compile_layers(layers: Sequence[Layer], **options: Any) -> Compiled:
         layer = apply_settings(layer, given.settings, given.setting_files, sources)
         layer = fill_in(layer, environment)
         refuse_bytes(environment)
+        layer = with_variables(layer, environment)
     except Refused as refused:
         return Compiled(None, {}, list(refused.diagnostics), sources)
     compiled = compile_layer(layer, target, given.world_size, environment)

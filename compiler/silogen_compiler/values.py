@@ -223,7 +223,8 @@ class Values:
         if mark is None:
             return default_origin(path)
         names = self.layer.variables.get(path)
-        return Origin(f"environment {names} ({mark.value})" if names else str(mark.value), key=path)
+        place = "" if mark.value.file == names else f" ({mark.value})"
+        return Origin(f"environment {names}{place}" if names else str(mark.value), key=path)
 
 
 def _processes(launch: dict[str, Any] | None) -> int:

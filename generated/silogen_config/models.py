@@ -1482,33 +1482,42 @@ class Overrides(BaseModel):
 
 class FinetuningTrackingConfig(BaseModel):
     """
-    Where MLflow records the run.
+    Where MLflow records the run. For a key that is left out, MLflow's own environment variables stand in.
     """
 
     model_config = ConfigDict(
         extra="forbid",
     )
     mlflow_server_uri: Annotated[
-        str, Field(description="MLflow server, as a URL or a local path.", min_length=1)
+        str,
+        Field(
+            description="URL of an MLflow server, or `sqlite:////path/mlflow.db` for a file without a server. The environment variable MLFLOW_TRACKING_URI stands in, and turns MLflow on where there is no `tracking` section.",
+            min_length=1,
+        ),
     ]
     experiment_name: Annotated[
         str,
-        Field(description="MLflow experiment that the run belongs to.", min_length=1),
+        Field(
+            description="MLflow experiment that the run belongs to; it is made where it is not there. MLFLOW_EXPERIMENT_NAME stands in; `Default` where only MLFLOW_TRACKING_URI is set.",
+            min_length=1,
+        ),
     ]
     run_id: Annotated[
         str | None,
-        Field(description="Id of an earlier MLflow run to go on logging to."),
+        Field(
+            description="Id of an earlier MLflow run to go on logging to. MLFLOW_RUN_ID stands in."
+        ),
     ] = None
     run_name: Annotated[
         str | None,
         Field(
-            description="Name of a new run in MLflow's pages; unused when `run_id` is given."
+            description="Name of a new run in MLflow's pages; unused when `run_id` is given. MLFLOW_RUN_NAME stands in."
         ),
     ] = None
     hf_mlflow_log_artifacts: Annotated[
         str,
         Field(
-            description='Whether checkpoints are uploaded to MLflow: "True" or "False".'
+            description='Whether checkpoints are uploaded to MLflow: "True" or "False". HF_MLFLOW_LOG_ARTIFACTS stands in.'
         ),
     ] = "False"
 
@@ -7216,7 +7225,7 @@ class Tracking(BaseModel):
     mlflow_server_uri: Annotated[
         str,
         Field(
-            description="Server or local path; credentials are left to the environment."
+            description="Server or database; with credentials, a reference to an environment variable."
         ),
     ]
     experiment_name: Annotated[str, Field(description="Experiment.")]

@@ -10,7 +10,7 @@ from silogen_compiler.diagnostics import Diagnostic, Refused
 
 if TYPE_CHECKING:
     from silogen_compiler.diagnostics import Findings
-    from silogen_config import ResolvedConfig, Tracking
+    from silogen_config import ResolvedConfig
 
 REFERENCE = re.compile(r"\$\{env:(\w+)\}")
 
@@ -18,6 +18,16 @@ REFERENCE = re.compile(r"\$\{env:(\w+)\}")
 LAUNCHER = {"WORLD_SIZE": 1, "RANK": 0, "LOCAL_RANK": -1}
 GROUP = ("RANK", "MASTER_ADDR", "MASTER_PORT")
 NUMBER = re.compile(r"-?[0-9]{1,9}")
+
+# Settings of MLflow's client, where the environment has no others: it gives up in seconds, and is quiet.
+MLFLOW = {
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # with the credentials in it
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+}
 
 
 def check_launcher() -> Findings:
@@ -44,8 +54,8 @@ def set_environment(config: ResolvedConfig) -> None:
     """Set the variables that the libraries read in place of an argument, and none beside them."""
     os.environ.pop("ACCELERATE_MIXED_PRECISION", None)  # of `accelerate launch`; the config decides
     os.environ.update(config.trainer.environment)
-    if config.tracking:
-        os.environ.update(_mlflow_variables(config.tracking))
+    for name, value in MLFLOW.items() if config.tracking else ():
+        os.environ.setdefault(name, value)
 
 
 def fill_references(kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -81,14 +91,3 @@ def _fill(key: str, value: object) -> object:
             ),
         )
     return os.environ[match[1]]
-
-
-def _mlflow_variables(tracking: Tracking) -> dict[str, str]:
-    variables = {
-        "MLFLOW_TRACKING_URI": tracking.mlflow_server_uri,
-        "MLFLOW_EXPERIMENT_NAME": tracking.experiment_name,
-        "MLFLOW_RUN_ID": tracking.run_id,
-        "HF_MLFLOW_LOG_ARTIFACTS": tracking.hf_mlflow_log_artifacts,
-        "MLFLOW_LOGGING_LEVEL": os.environ.get("MLFLOW_LOGGING_LEVEL", "WARNING"),
-    }
-    return {name: value for name, value in variables.items() if value is not None}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -17,8 +18,10 @@ TRACEBACK = "SILOGEN_TRACEBACK"  # environment variable that lets failures witho
 
 TRACKING_HELP = (
     "write `sqlite:////absolute/path/mlflow.db` or the URL of a server as `mlflow_server_uri`,"
-    " and only a `run_id` that is there"
+    " and only a `run_id` that is there; `--set tracking=null` trains without MLflow"
 )
+
+CREDENTIALS = re.compile(r"(?<=://)[^/\s@]+@")
 
 LOADING_HELP = "check the path or the name; a private model needs `token: ${env:HF_TOKEN}` in model_args"
 
@@ -39,7 +42,7 @@ def explain_failures(stage: str) -> Iterator[None]:
 
 def explain(error: Exception) -> Diagnostic | None:
     """Return what to tell a person about `error`; None where that is nothing but its own text."""
-    first_line = str(error).partition("\n")[0]
+    first_line = bare(str(error)).partition("\n")[0]
     if is_out_of_memory(error):
         return Diagnostic(
             "SG718",
@@ -63,13 +66,18 @@ def explain(error: Exception) -> Diagnostic | None:
     return None
 
 
+def bare(text: str) -> str:
+    """Return a text without the credentials of the URIs in it."""
+    return CREDENTIALS.sub("", text)
+
+
 def is_out_of_memory(error: Exception) -> bool:
     kinds = (torch.OutOfMemoryError, MemoryError)
     return isinstance(error, kinds) or "can't allocate memory" in str(error)
 
 
 def _failed(stage: str, error: Exception) -> Diagnostic:
-    text = str(error).strip().partition("\n")[0]
+    text = bare(str(error)).strip().partition("\n")[0]
     kind = type(error).__name__
     return Diagnostic(
         "SG734",

@@ -13,7 +13,10 @@ import torch
 from silogen_compiler.diagnostics import Diagnostic
 from silogen_compiler.trainable import untrainable
 from silogen_config import CallSpec, Concatenation, PretrainedAdapter
-from transformers.integrations.integration_utils import get_available_reporting_integrations
+from transformers.integrations.integration_utils import (
+    INTEGRATION_TO_CALLBACK,
+    get_available_reporting_integrations,
+)
 
 from silogen_runtime.devices import bf16, fp16, on_gpu, placement, tf32
 from silogen_runtime.earlier_adapter import check_adapter
@@ -151,11 +154,15 @@ def reporting(config: ResolvedConfig) -> Findings:
     available = get_available_reporting_integrations()  # type: ignore[no-untyped-call]
     for name in names:
         if name not in {"none", "all", *available}:
+            install = f"pip install {name}; " if name in INTEGRATION_TO_CALLBACK else ""
             yield Diagnostic(
                 "SG704",
                 f"report_to `{name}` needs a package that is not installed",
-                help=f"installed here: {', '.join(available) or 'none'}",
+                help=f"{install}installed here: {', '.join(available) or 'none'}",
             )
+    if "mlflow" in names and config.tracking is None:
+        help_text = "add a section `tracking`, set MLFLOW_TRACKING_URI, or leave mlflow out of `report_to`"
+        yield Diagnostic("SG769", "report_to names mlflow, which is off", help=help_text)
 
 
 def data_files(config: ResolvedConfig) -> Findings:

@@ -29,18 +29,34 @@ Metrics = dict[str, Any]
 class MetricsFile(TrainerCallback):
     """Appends one JSON object for each log event of the trainer to metrics.jsonl.
 
-    A resumed run keeps the lines up to the checkpoint's step and drops the later ones, which it writes again.
+    `tokens_per_second` is the speed of all processes since the last event, without validation and saving;
+    `seconds` and `num_tokens` count from the start of this process. A resumed run keeps the lines up to the
+    checkpoint's step and drops the later ones, which it writes again.
     """
 
     def __init__(self, path: Path, resumed_step: int) -> None:
         self.path = path
-        self.last = (0.0, 0.0)  # seconds, tokens
+        self.start = self.stepped = 0.0  # on the clock
+        self.last = (0.0, 0.0)  # the clock, tokens
         if is_main_process():
             kept = read_metrics(path, upto=resumed_step)
             write_whole(path, "".join(f"{json.dumps(line)}\n" for line in kept))
 
     def on_train_begin(self, *_: object, **__: object) -> None:
-        self.last = (time.monotonic(), 0.0)
+        self.start = self.stepped = time.monotonic()
+        self.last = (self.start, 0.0)
+
+    def on_step_end(self, *_: object, **__: object) -> None:
+        self.stepped = time.monotonic()
+
+    def on_evaluate(self, *_: object, **__: object) -> None:
+        """Leave what followed the last step, validation or the saving of a checkpoint, out of the speed."""
+        before, tokens = self.last
+        now = time.monotonic()
+        self.last = (min(before + now - self.stepped, now), tokens)
+        self.stepped = now
+
+    on_save = on_evaluate
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -52,7 +68,8 @@ class MetricsFile(TrainerCallback):
             logs["tokens_per_second"] = round(self._tokens_per_second(logs["num_tokens"]), 1)
         if is_main_process():
             with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"step": state.global_step, **logs}) + "\n")
+                seconds = round(time.monotonic() - self.start, 3)
+                file.write(json.dumps({"step": state.global_step, **logs, "seconds": seconds}) + "\n")
 
     def _tokens_per_second(self, tokens: float) -> float:
         """Return the speed since the last log event; `tokens` counts from the start of this process."""

@@ -22,10 +22,11 @@ from silogen_runtime.machine import adapter_class, check_machine
 from silogen_runtime.model import load_model
 from silogen_runtime.progress import MetricsFile, ProgressLine, read_metrics
 from silogen_runtime.quiet import quiet_libraries
-from silogen_runtime.report import draw_loss, write_report
+from silogen_runtime.report import reported
 from silogen_runtime.resolved import parse
 from silogen_runtime.summary import show_findings, show_summary
 from silogen_runtime.tokenizer import for_inference, load_tokenizer
+from silogen_runtime.tracking import check_tracking, tracked
 from silogen_runtime.trainer import (
     build_args,
     build_trainer,
@@ -83,22 +84,24 @@ def train(resolved: dict[str, Any], *, console: Console, max_bad_lines: int = 0)
             if is_main_process():
                 write_whole(output_dir / "resolved.json", json.dumps(resolved, indent=2) + "\n")
 
-        with explain_failures("training"), progress.bar:
-            run_steps(trainer, plan, start.checkpoint)
-        with explain_failures("saving the model"):
-            refuse_lost_weights(trainer.model)
-            final = output_dir / config.run.final_checkpoint_name
-            weights = gathered_weights(trainer)
-            if is_main_process():
-                save_final(trainer, chat, final, weights)
-                draw_loss(read_metrics(metrics.path), config.method, output_dir / "loss.png")
-                write_report(read_metrics(metrics.path), resolved, output_dir / "report.html")
+        with (
+            tracked(trainer, config, resolved, console) as untracked,
+            reported(output_dir, resolved, plan.steps),
+        ):
+            with explain_failures("training"), progress.bar:
+                run_steps(trainer, plan, start.checkpoint)
+            with explain_failures("saving the model"):
+                refuse_lost_weights(trainer.model)
+                final = output_dir / config.run.final_checkpoint_name
+                weights = gathered_weights(trainer)
+                if is_main_process():
+                    save_final(trainer, chat, final, weights)
         return Outcome(
             steps=trainer.state.global_step,
             losses=logged(metrics.path, "loss"),
             validation_losses=logged(metrics.path, "eval_loss"),
             final_checkpoint=final,
-            warnings=warnings,
+            warnings=[*warnings, *untracked],
         )
 
 
@@ -115,6 +118,7 @@ def prepare(config: ResolvedConfig) -> Start:
             ]
         )
         set_environment(config)
+        refuse_or_return([*check_tracking(config)])
         if config.run.determinism == "half":
             torch.use_deterministic_algorithms(mode=True, warn_only=True)
         return Start(start.checkpoint, tuple(warnings))

@@ -12,6 +12,7 @@ import trl
 from silogen_compiler.diagnostics import Diagnostic, Refused
 from transformers import DataCollatorForSeq2Seq, PrinterCallback, ProgressCallback
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
+from transformers.integrations.integration_utils import MLflowCallback
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 
 from silogen_runtime.chat import IGNORED
@@ -92,8 +93,10 @@ def build_trainer(  # noqa: PLR0913, PLR0917 - a trainer is made of these
         data_collator=build_collator(config, args, chat.tokenizer),
         callbacks=callbacks,
     )
-    for printing in (PrinterCallback, ProgressCallback):
-        trainer.remove_callback(printing)
+    for replaced in (PrinterCallback, ProgressCallback, MLflowCallback):
+        trainer.remove_callback(replaced)
+    # ours first, so that trackers get what they add to the logs
+    trainer.callback_handler.callbacks.sort(key=lambda callback: callback not in callbacks)
     if config.quantization:
         cast_trained_weights(trainer.model)
     refuse_half_precision(trainer.model)

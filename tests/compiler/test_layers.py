@@ -141,6 +141,7 @@ def test_mistakes_in_several_files_are_told_together(run):
     [
         ("training_args.learning_rate=1e-4", ["trainer", "args", "learning_rate"], 1e-4),
         ("training_args.run_name=007", ["trainer", "args", "run_name"], "007"),
+        ("method=sft", ["method"], "sft"),
         ("training_args.run_name=null", ["trainer", "args", "run_name"], None),
         ('training_args.run_name="null"', ["trainer", "args", "run_name"], "null"),
         ("training_args.run_name=a: b #c", ["trainer", "args", "run_name"], "a: b #c"),

@@ -21,7 +21,7 @@ from silogen_runtime.tokenizer import load_tokenizer
 EXAMPLES = load_examples()
 LINES = [code for code, example in EXAMPLES.items() if example.file.endswith(".jsonl")]
 # Of the findings about the machine and the folders, those that every machine gives.
-ANYWHERE = ["SG706", "SG725", "SG726", "SG731", "SG774", "SG779"]
+ANYWHERE = ["SG706", "SG725", "SG726", "SG731", "SG769", "SG774", "SG779"]
 TOO_LITTLE = ["SG610", "SG611"]
 MIXES = ["SG619", "SG620"]
 

@@ -6,7 +6,6 @@ import json
 import re
 from pathlib import Path
 
-import mlflow
 import pytest
 import torch
 from peft import AutoPeftModelForCausalLM, PeftModel
@@ -234,19 +233,3 @@ def test_evaluation_does_not_change_training(resolve, run, tmp_path, quantizatio
     assert losses(tmp_path / "out") == expected
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # mlflow uses an older way of sqlalchemy
-def test_tracking_goes_to_mlflow(resolve, run, tmp_path, monkeypatch):
-    for name in ("TRACKING_URI", "EXPERIMENT_NAME"):
-        monkeypatch.setenv(f"MLFLOW_{name}", "the config's value beats this")
-    monkeypatch.setenv("HF_MLFLOW_LOG_ARTIFACTS", "")
-    monkeypatch.chdir(tmp_path)
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
-    tracking = {"mlflow_server_uri": uri, "experiment_name": "tiny", "run_id": None, "run_name": "first"}
-    tracking["hf_mlflow_log_artifacts"] = "False"
-    args = {"report_to": ["mlflow"], "run_name": "first", "max_steps": 2}
-    _, screen = run(resolve(tracking=tracking, args=args))
-    client = mlflow.MlflowClient(uri)
-    (found,) = client.search_runs([client.get_experiment_by_name("tiny").experiment_id])
-    assert found.info.run_name == "first"
-    assert found.data.metrics["loss"] == pytest.approx(losses(tmp_path / "out")[-1])
-    assert "INFO" not in screen

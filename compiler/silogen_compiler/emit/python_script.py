@@ -126,7 +126,8 @@ class _Script:
         resolved, processes = self.resolved, self.resolved["launch"]["world_size"]
         data, template = resolved["data"], resolved["tokenizer"]["chat_template"]
         tracking = resolved["tracking"] or {}
-        mlflow = {name: tracking[key] for name, key in MLFLOW.items() if tracking.get(key) is not None}
+        named = {name: tracking[key] for name, key in MLFLOW.items() if tracking.get(key) is not None}
+        mlflow = {name: text for name, text in named.items() if not REFERENCE.fullmatch(text)}
         files = data["train"]["datasets"]
         mixed = [file for file in files if file.get("sampling_weight", 1) > 0]
         paths = [file["path"] for file in (*mixed, *data["validation"].get("datasets", []))]

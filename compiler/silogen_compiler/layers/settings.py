@@ -123,7 +123,10 @@ def _value(layer: Layer, path: Path, setting: _Setting, sources: dict[str, str])
 
 def _typed(layer: Layer, path: Path, text: str, name: str) -> Tree:
     """Return `text` as a value: as the schema wants it where it is one of both text and another value."""
-    node = find(path, {"method": "sft", **layer.data})
+    sections: Any = {}
+    for part in reversed(path):  # so that a section that is not there yet is found
+        sections = {part: sections}
+    node = find(path, {**sections, "method": "sft", **layer.data})
     try:
         tree = load_value(name, text)
     except Refused:

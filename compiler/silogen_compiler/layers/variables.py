@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from silogen_compiler.diagnostics import Diagnostic, Refused
 from silogen_compiler.layers.merge import texts
+from silogen_compiler.layers.tracking import VARIABLES as MLFLOW
 from silogen_compiler.load import Layer, Path, value_span
 from silogen_compiler.values import ENVIRONMENT
 
@@ -45,8 +46,8 @@ def fill_in(layer: Layer, environment: Mapping[str, str]) -> Layer:
 
 
 def refuse_bytes(environment: Mapping[str, str]) -> None:
-    """Raise Refused where a variable that replaces a default does not hold text."""
-    for name in ENVIRONMENT.values():
+    """Raise Refused where a variable that stands for a key does not hold text."""
+    for name in (*ENVIRONMENT.values(), *MLFLOW.values()):
         if not is_text(environment.get(name, "")):
             raise Refused(Diagnostic("SG114", f"the environment variable `{name}` is not UTF-8"))
 

@@ -15,7 +15,7 @@ from silogen_compiler.lower.landings import (
     TOKENIZER,
     landing,
 )
-from silogen_compiler.rules.general import SECRETS, is_secret, without_credentials
+from silogen_compiler.rules.general import SECRETS, is_secret, server_without_credentials
 from silogen_compiler.schema import find, title
 from silogen_compiler.values import Origin
 
@@ -88,7 +88,7 @@ def hide_secrets(lowered: Lowered) -> None:
             lowered.kwargs(place[:-1])[str(place[-1])] = f"${{env:{variable}}}"
     lowered.kwargs(TOKENIZER)["token"] = lowered.kwargs(MODEL)["token"]
     if tracking := lowered.resolved["tracking"]:
-        tracking["mlflow_server_uri"] = without_credentials(tracking["mlflow_server_uri"])
+        tracking["mlflow_server_uri"] = server_without_credentials(lowered.values)
 
 
 ADAPTATIONS = (no_effect, tokenizer, texts, classes, sft, run_name)

@@ -48,6 +48,17 @@ def without_credentials(uri: str) -> str:
     return f"{scheme}{colon}{host.rpartition('@')[2]}{slash}{path}" if colon else uri
 
 
+def server_without_credentials(values: Values) -> str:
+    """Return the MLflow server as outputs may hold it.
+
+    With credentials, where an environment variable tells it, that is a reference to the variable.
+    """
+    uri: str = values["tracking.mlflow_server_uri"]
+    bare = without_credentials(uri)
+    name = values.layer.variables.get(("tracking", "mlflow_server_uri"), "")
+    return f"${{env:{name}}}" if bare != uri == values.environment.get(name) else bare
+
+
 def divisible_batch(values: Values) -> Findings:
     total, processes = values["batchsize_conf.total_train_batch_size"], values.world_size
     if total % processes:
@@ -162,7 +173,7 @@ def _is_multiple(number: float, unit: float) -> bool:
 def all_trackers_need_tracking(values: Values) -> Findings:
     if "all" in (values["training_args.report_to"] or []) and values["tracking"] is None:
         message = "`report_to: all` includes MLflow, but there is no `tracking` section"
-        label = "name the trackers, or add `tracking`"
+        label = "name the trackers, add `tracking`, or set MLFLOW_TRACKING_URI"
         yield Diagnostic("SG310", message, values.span("training_args.report_to"), label)
 
 
@@ -193,8 +204,8 @@ def no_secrets(values: Values) -> Findings:
             label = f"write ${{env:{variable}}}, and set that variable"
             message = f"`{key.rpartition('.')[2]}` holds a secret, which no output will contain"
             yield Diagnostic("SG313", message, values.span(key), label)
-    uri = (values["tracking"] or {}).get("mlflow_server_uri", "")
-    if without_credentials(uri) != uri:
+    uri = values["tracking"] and values["tracking.mlflow_server_uri"]
+    if uri and without_credentials(uri) == server_without_credentials(values) != uri:
         label = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the environment"
         message = "`mlflow_server_uri` holds credentials, which no output will contain"
         yield Diagnostic("SG313", message, values.span("tracking.mlflow_server_uri"), label)
