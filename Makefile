@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test test-distributed fuzz lint generate generate-check docs targets bench clean
+.PHONY: setup demo test test-distributed fuzz lint generate generate-check docs targets bench bench-gpu clean
 
 setup: $(READY)
 
@@ -49,6 +49,11 @@ targets: $(READY)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/compile_speed.py
+	$(BIN)/python benchmarks/train_speed.py
+
+# Needs a GPU, and says so where there is none; saves its table in benchmarks/results.
+bench-gpu: $(READY)
+	$(BIN)/python benchmarks/gpu_speed.py
 
 clean:
 	rm -rf build $(VENV)

@@ -21,7 +21,6 @@ from silogen_runtime.machine import check_machine
 from silogen_runtime.model import load_model
 from silogen_runtime.progress import MetricsFile, ProgressLine, read_metrics
 from silogen_runtime.quiet import quiet_libraries
-from silogen_runtime.report import draw_loss, write_report
 from silogen_runtime.resolved import parse
 from silogen_runtime.summary import show_findings, show_summary
 from silogen_runtime.tokenizer import for_inference, load_tokenizer
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
 
     from silogen_runtime.data import TrainingData
     from silogen_runtime.model import LoadedModel
+    from silogen_runtime.progress import Metrics
     from silogen_runtime.tokenizer import ChatTokenizer
     from silogen_runtime.trainer import Args, Plan, Trainer
 
@@ -99,8 +99,7 @@ def train(resolved: dict[str, Any], *, console: Console, max_bad_lines: int = 0)
             weights = gathered_weights(trainer)
             if is_main_process():
                 save_final(trainer, chat, final, weights)
-                draw_loss(read_metrics(metrics.path), config.method, output_dir / "loss.png")
-                write_report(read_metrics(metrics.path), resolved, output_dir / "report.html")
+                draw(read_metrics(metrics.path), resolved, output_dir)
         return Outcome(
             steps=trainer.state.global_step,
             losses=logged(metrics.path, "loss"),
@@ -162,6 +161,14 @@ def save_final(
         only = {"selected_adapters": ["default"]} if isinstance(model, PeftModel) else {}
         model.save_pretrained(temporary, state_dict=weights, **only)
         for_inference(chat).save_pretrained(temporary)
+
+
+def draw(metrics: list[Metrics], resolved: dict[str, Any], folder: Path) -> None:
+    """Write the pictures of a finished run."""
+    from silogen_runtime.report import draw_loss, write_report  # noqa: PLC0415 - memory that training lacks
+
+    draw_loss(metrics, resolved["method"], folder / "loss.png")
+    write_report(metrics, resolved, folder / "report.html")
 
 
 def logged(metrics: Path, key: str) -> list[float]:
