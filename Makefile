@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PARALLEL := -n logical --maxprocesses 8 --dist worksteal
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test test-distributed fuzz lint generate generate-check docs targets bench clean
+.PHONY: setup demo test test-distributed fuzz lint generate generate-check docs targets bench bench-gpu clean
 
 setup: $(READY)
 
@@ -51,6 +51,11 @@ targets: $(READY)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/compile_speed.py
+	$(BIN)/python benchmarks/train_speed.py
+
+# Needs a GPU, and says so where there is none; saves its table in benchmarks/results.
+bench-gpu: $(READY)
+	$(BIN)/python benchmarks/gpu_speed.py
 
 clean:
 	rm -rf build $(VENV)

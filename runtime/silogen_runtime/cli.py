@@ -54,10 +54,21 @@ PACKAGES = ("accelerate", "datasets", "matplotlib", "peft", "rich", "torch", "tr
     show_default=True,
     help="Leave out up to this many lines of data that can't be trained on; more of them end the run.",
 )
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Take two steps on the longest examples, print their time and memory, and save nothing.",
+)
 @locked_option
 @report_options
 def train_command(
-    configs: tuple[str, ...], max_bad_lines: int, *, locked: bool, report: Report, **options: Any
+    configs: tuple[str, ...],
+    max_bad_lines: int,
+    *,
+    dry_run: bool,
+    locked: bool,
+    report: Report,
+    **options: Any,
 ) -> None:
     """Train a config, which is compiled first, or a resolved config, which is run as it is.
 
@@ -77,13 +88,14 @@ def train_command(
         require_lock(configs, compiled)
     group = _group(compiled.resolved, place, report)
     if group:
-        _start(compiled.resolved, group, max_bad_lines, report)
+        words = ["--max-bad-lines", str(max_bad_lines), *["--dry-run"] * dry_run]
+        _start(compiled.resolved, group, words, report)
         return
     if place:
         take(place)
-    outcome = _train(compiled.resolved, max_bad_lines, report)
+    closing = _train(compiled.resolved, max_bad_lines, report, dry_run=dry_run)
     if is_main_process():
-        click.echo(_closing(outcome), err=True)
+        click.echo(closing, err=True)
 
 
 def refuse_launch(report: Report) -> None:
@@ -158,10 +170,10 @@ def _group(resolved: dict[str, Any], place: Place | None, report: Report) -> Gro
         raise SystemExit(EXIT_FAILED) from None
 
 
-def _start(resolved: dict[str, Any], group: Group, max_bad_lines: int, report: Report) -> None:
+def _start(resolved: dict[str, Any], group: Group, words: list[str], report: Report) -> None:
     """Train with processes that are started here, and end as they do."""
     try:
-        run_processes(resolved, group, ["--max-bad-lines", str(max_bad_lines)])
+        run_processes(resolved, group, words)
     except Ended as ended:
         if ended.heading:
             click.echo(ended.heading, err=True)
@@ -174,7 +186,8 @@ def _start(resolved: dict[str, Any], group: Group, max_bad_lines: int, report: R
         raise SystemExit(EXIT_STOPPED) from None
 
 
-def _train(resolved: dict[str, Any], max_bad_lines: int, report: Report) -> Outcome:
+def _train(resolved: dict[str, Any], max_bad_lines: int, report: Report, *, dry_run: bool) -> str:
+    """Train, or only try to; return what there is to say of it."""
     from rich.console import Console  # noqa: PLC0415 - a mistake in the config is told before torch is loaded
 
     console = Console(stderr=True)
@@ -182,8 +195,12 @@ def _train(resolved: dict[str, Any], max_bad_lines: int, report: Report) -> Outc
     logging.getLogger("DeepSpeed").addFilter(lambda record: record.levelno >= logging.ERROR)  # and it too
     try:
         with console.status("Loading PyTorch and transformers"):
+            from silogen_runtime import dry_run as dry  # noqa: PLC0415
             from silogen_runtime.train import train  # noqa: PLC0415
-        return train(resolved, console=console, max_bad_lines=max_bad_lines)
+        if dry_run:
+            dry.dry_run(resolved, console=console, max_bad_lines=max_bad_lines)
+            return "it fits; nothing was saved"
+        return _closing(train(resolved, console=console, max_bad_lines=max_bad_lines))
     except Refused as refused:
         _report_failure(refused.diagnostics, report)
         raise SystemExit(EXIT_FAILED) from None

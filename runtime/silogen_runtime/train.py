@@ -36,10 +36,18 @@ from silogen_runtime.trainer import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
     from silogen_config import ResolvedConfig
 
+    from silogen_runtime.data import TrainingData
+    from silogen_runtime.model import LoadedModel
+    from silogen_runtime.progress import Metrics
     from silogen_runtime.tokenizer import ChatTokenizer
-    from silogen_runtime.trainer import Plan, Trainer
+    from silogen_runtime.trainer import Args, Plan, Trainer
+
+    Stage = Callable[[str], AbstractContextManager[None]]
 
 
 class Outcome(NamedTuple):
@@ -52,6 +60,15 @@ class Outcome(NamedTuple):
     warnings: list[Diagnostic]
 
 
+class Parts(NamedTuple):
+    """What a trainer is made of."""
+
+    args: Args
+    chat: ChatTokenizer
+    data: TrainingData
+    loaded: LoadedModel
+
+
 def train(resolved: dict[str, Any], *, console: Console, max_bad_lines: int = 0) -> Outcome:
     """Run a resolved config to its end. Refused where the config, the data or the machine don't allow it.
 
@@ -61,14 +78,7 @@ def train(resolved: dict[str, Any], *, console: Console, max_bad_lines: int = 0)
     console = console if is_main_process() else Console(quiet=True)
     with quiet_libraries():
         start = prepare(config)
-        with explain_failures("setting up the trainer"):
-            args = build_args(config)
-        with explain_failures("loading the tokenizer"):
-            chat = load_tokenizer(config)
-        with explain_failures("tokenizing the data"), args.main_process_first():
-            data = load_data(config, chat, console, max_bad_lines=max_bad_lines)
-        with explain_failures("loading the model"), console.status("Loading the model"):
-            loaded = load_model(config, args, chat)
+        args, chat, data, loaded = load_parts(config, console, max_bad_lines=max_bad_lines)
 
         with explain_failures("setting up the trainer"):
             output_dir = Path(args.output_dir)
@@ -103,6 +113,21 @@ def train(resolved: dict[str, Any], *, console: Console, max_bad_lines: int = 0)
             final_checkpoint=final,
             warnings=[*warnings, *untracked],
         )
+
+
+def load_parts(
+    config: ResolvedConfig, console: Console, *, max_bad_lines: int, stage: Stage = explain_failures
+) -> Parts:
+    """Load what a trainer is made of; each load runs in `stage`, which is told its name."""
+    with stage("setting up the trainer"):
+        args = build_args(config)
+    with stage("loading the tokenizer"):
+        chat = load_tokenizer(config)
+    with stage("tokenizing the data"), args.main_process_first():
+        data = load_data(config, chat, console, max_bad_lines=max_bad_lines)
+    with stage("loading the model"), console.status("Loading the model"):
+        loaded = load_model(config, args, chat)
+    return Parts(args, chat, data, loaded)
 
 
 def prepare(config: ResolvedConfig) -> Start:

@@ -39,6 +39,14 @@ def test_a_config_starts_its_processes_and_resumes_exactly(config, start, tmp_pa
     assert (out / "checkpoint-final" / "model.safetensors").read_bytes() == weights
 
 
+def test_a_dry_run_of_several_processes_saves_nothing(config, start, tmp_path):
+    code, printed = finish(start(*COMMAND, str(config(launch=TWO)), "--dry-run"))
+    assert code == 0, printed
+    assert printed.count("in the fullest of 2 processes") == 1
+    assert printed.count("it fits; nothing was saved") == 1
+    assert not (tmp_path / "run").exists()
+
+
 def workers(process):
     """Return the processes that train, by rank."""
     children = [child for child in process.children() if "silogen_runtime" in child.cmdline()]

@@ -1,0 +1,85 @@
+"""What training costs beside the same run written by hand with TRL: steps a second, memory, data preparation.
+
+Both sides of a ratio run in turns, step by step or pass by pass, each in its own process, so that a busy
+machine slows both. Prints a table. Steps a second are told by the clock and by the processor's time, which
+other work on the machine moves less. Memory is the most that a process took, with all that it has imported.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import click
+from material import KINDS, Run, make_model, write_conversations, write_preferences
+from sides import SIDES, Result, run_sides
+
+WARM_UP = 5  # steps that do not count
+PASSES = 3  # over the data that is prepared
+
+
+@click.command()
+@click.option("--kinds", default=",".join(KINDS), show_default=True, help="Kinds of training to compare.")
+@click.option("--steps", default=50, show_default=True, help="Steps of each run.")
+@click.option("--examples", default=4000, show_default=True, help="Conversations to prepare.")
+def main(kinds: str, steps: int, examples: int) -> None:
+    """Compare silogen with the same written by hand."""
+    os.environ["OMP_NUM_THREADS"] = "1"  # models this small are fastest on one core
+    with TemporaryDirectory(prefix="silogen-bench-") as name:
+        folder = Path(name)
+        make_model(folder / "model", "tiny", "float32")
+        compare_training(folder, kinds.split(",") if kinds else [], steps)
+        if examples:
+            compare_preparation(folder, examples)
+
+
+def compare_training(folder: Path, kinds: list[str], steps: int) -> None:
+    write_conversations(folder / "chat.jsonl", 400)
+    write_preferences(folder / "pairs.jsonl", 400)
+    print(f"{'training: silogen / by hand':28} {'steps/s':>8} {'by CPU':>8} {'memory':>8}   (≥ 0.98, ≤ 1.05)")
+    for kind in kinds:
+        data = str(folder / ("pairs.jsonl" if kind == "dpo" else "chat.jsonl"))
+        run = Run(kind, str(folder / "model"), data, str(folder / kind), steps)
+        log = folder / f"{kind}.log"
+        runs = {side: replace(run, output=f"{run.output}-{side}") for side in SIDES}
+        results = run_sides("one_run.py", {side: one.to_json() for side, one in runs.items()}, log=log)
+        ours, theirs = (results[side] for side in SIDES)
+        print(
+            f"  {kind:26} {speed(ours, theirs, 'seconds'):8.3f} {speed(ours, theirs, 'work'):8.3f}"
+            f" {ours['memory'] / theirs['memory']:8.3f}   {describe(ours)}; {describe(theirs)}",
+            flush=True,
+        )
+
+
+def speed(ours: Result, theirs: Result, clock: str) -> float:
+    return median(theirs, clock) / median(ours, clock)
+
+
+def median(result: Result, clock: str) -> float:
+    return statistics.median(result[clock][WARM_UP:])
+
+
+def describe(result: Result) -> str:
+    milliseconds, megabytes = 1000 * median(result, "seconds"), result["memory"] / 1e6
+    return f"{milliseconds:.0f} ms, {megabytes:.0f} MB, loss {result['losses'][-1]:.4f}"
+
+
+def compare_preparation(folder: Path, examples: int) -> None:
+    data = write_conversations(folder / "prepared.jsonl", examples, words=(10, 120))
+    print(f"{'preparation: silogen / by hand':28} {'tokens/s':>8}   (≥ 3)")
+    for processes in sorted({1, os.cpu_count() or 1}):
+        job = {"model": str(folder / "model"), "data": data, "processes": processes, "passes": PASSES}
+        jobs = dict.fromkeys(SIDES, json.dumps(job))
+        results = run_sides("one_preparation.py", jobs, log=folder / "preparation.log")
+        ours, theirs = (results[side]["tokens"] / min(results[side]["seconds"]) for side in SIDES)
+        assert results["silogen"]["tokens"] == results["handwritten"]["tokens"]
+        name = f"{processes} process{'es' * (processes > 1)}"
+        print(f"  {name:26} {ours / theirs:8.2f}   {ours:,.0f} and {theirs:,.0f} tokens a second", flush=True)
+
+
+if __name__ == "__main__":
+    main()
