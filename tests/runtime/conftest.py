@@ -12,6 +12,7 @@ os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp(prefix="silogen-tests-")  # r
 import pytest
 import torch
 from rich.console import Console
+from silogen_compiler.emit import add_digest
 from silogen_config import ResolvedConfig
 from silogen_runtime.tokenizer import load_tokenizer
 from silogen_runtime.train import train
@@ -86,7 +87,7 @@ def quantized_run(tmp_path_factory, byte_level_model):
 def _trained(folder, model, *, lora=(), **changes):
     peft = {**LORA, "kwargs": {**LORA["kwargs"], **dict(lora)}}
     resolved = resolved_config(folder, model=model, peft=peft, **changes)
-    return train(resolved, console=Console(quiet=True)).final_checkpoint
+    return train(add_digest(resolved), console=Console(quiet=True)).final_checkpoint
 
 
 @pytest.fixture(scope="session")

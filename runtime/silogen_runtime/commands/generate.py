@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 from silogen_compiler.commands.options import report_options
 from silogen_compiler.commands.report import EXIT_ERRORS, write_output
+from silogen_compiler.diagnostics import Refused
 from silogen_compiler.layers.extends import load_files
 from silogen_compiler.lower.lowering import API_VERSION
-from silogen_compiler.pipeline import compile_layers
+from silogen_compiler.pipeline import Compiled, compile_layers
 
 from silogen_runtime.cli import as_it_is
 from silogen_runtime.commands.ending import refusals
@@ -140,11 +141,13 @@ def find_source(source: Path, report: Report) -> Saved:
     if source.is_dir():
         return find_saved(source)
     sources: dict[str, str] = {}
-    layers = load_files([str(source)], sources)
-    if layers[0].data.get("apiVersion") == API_VERSION:
-        return final_of(parse(as_it_is(layers[0])))
-    compiled = compile_layers(layers)
-    report.show(compiled.diagnostics, sources)
+    try:
+        layers = load_files([str(source)], sources)
+        is_resolved = layers[0].data.get("apiVersion") == API_VERSION
+        compiled = Compiled(as_it_is(layers[0]), {}, [], sources) if is_resolved else compile_layers(layers)
+    except Refused as refused:
+        compiled = Compiled(None, {}, list(refused.diagnostics), sources)
+    report.show(compiled.diagnostics, {**sources, **compiled.sources})
     if compiled.resolved is None:
         raise SystemExit(EXIT_ERRORS)
     return final_of(parse(compiled.resolved))
