@@ -33,7 +33,19 @@ COMMANDS = {
         "silogen_compiler.commands.explain:explain",
         "Say what a key or the code of a finding means.",
     ),
+    "export-adapter": (
+        "silogen_runtime.commands.export_adapter:export_adapter_command",
+        "Write an adapter as vLLM serves it.",
+    ),
+    "generate": (
+        "silogen_runtime.commands.generate:generate_command",
+        "Have a trained model answer prompts or validation data.",
+    ),
     "init": ("silogen_compiler.commands.init:init", "Write a commented config to start from."),
+    "merge": (
+        "silogen_runtime.commands.merge:merge_command",
+        "Merge an adapter into its base model.",
+    ),
     "schema": ("silogen_compiler.commands.schema:schema", "Print the JSON Schema of configs, for editors."),
     "fix": ("silogen_compiler.commands.fix:fix", "Mend configs in the file itself."),
     "train": ("silogen_runtime.cli:train_command", "Train what a config or a resolved config says."),

@@ -681,6 +681,47 @@ CODES: dict[str, Code] = {
         "launcher shards otherwise",
         "accelerate was told to share the model in one way, and the config says another. What it was told would win, unseen.",
     ),
+    "SG750": _error(
+        "no trained model",
+        "The commands for trained models take the output folder of a run, a checkpoint in it, or any folder with a model or an adapter "
+        "as transformers and peft save them. This one holds neither, or the run of the config has not ended.",
+    ),
+    "SG751": _error(
+        "base model not found",
+        "An adapter is loaded onto the base model that it was trained on. Its name is saved with the adapter, as the config wrote it, "
+        "so a path starts from the folder that the training ran in.",
+    ),
+    "SG752": _error(
+        "adapter does not fit its base",
+        "The weights of the adapter have no place in the base model, or other shapes than it, or the adapter loads as another one each time.",
+    ),
+    "SG753": _error(
+        "adapter can't be merged",
+        "Not every adapter is a change of the base model's weights: some put vectors before the text, or depend on it. And weights "
+        "that were quantized by some methods can't be turned back.",
+    ),
+    "SG754": _error(
+        "output folder in use",
+        "A saved model gets a folder of its own, so that it is there whole or not at all. The one that was named holds something else.",
+    ),
+    "SG755": _error(
+        "merged weights out of range",
+        "With the adapter in them, weights became infinite or undefined, as happens where float16 is too small for the sum. Nothing was saved.",
+    ),
+    "SG756": _error(
+        "adapter that vLLM can't serve",
+        "vLLM serves adapters of type LORA made of its two matrices alone. It refuses the others, or would serve another model than the one "
+        "that was trained.",
+    ),
+    "SG757": _error(
+        "generation parameters do not fit",
+        "A parameter of generation has no effect together with the others, such as `--temperature` without `--do-sample`, or a value out of "
+        "its range.",
+    ),
+    "SG758": _error(
+        "nothing to answer",
+        "There is no prompt to generate an answer to, or one that the model can't read.",
+    ),
     "SG767": _warning(
         "MLflow is gone",
         "MLflow stopped taking what the run logs. The run goes on and ends as it would without MLflow. What MLflow lacks is in metrics.jsonl, and is sent again as soon as MLflow answers.",

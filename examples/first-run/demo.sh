@@ -26,10 +26,8 @@ step "silogen train $here/lora.yaml: train a LoRA adapter on top of it"
 silogen train $here/lora.yaml
 
 step "$question"
-base=$out/base/checkpoint-final
-printf 'base model:   '
-python $here/ask.py $base "$question"
-printf 'with adapter: '
-python $here/ask.py $base --adapter $out/lora/checkpoint-final "$question"
+ask() { silogen generate "$1" --prompt "$question"; }
+printf 'base model:   %s\n' "$(ask $here/base.yaml)"
+printf 'with adapter: %s\n' "$(ask $here/lora.yaml)"
 
 printf '\nLoss curves: %s and %s\n' $out/base/loss.png $out/lora/loss.png

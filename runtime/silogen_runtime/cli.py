@@ -100,7 +100,7 @@ def train_command(
 
 def refuse_launch(report: Report) -> None:
     """End the command where the launcher's variables are wrong, or training is not installed."""
-    findings = [*check_launcher(), *_missing_packages()]
+    findings = [*check_launcher(), *missing_packages("training")]
     if findings:
         report.show(findings, {})
         raise SystemExit(EXIT_FAILED)
@@ -154,11 +154,12 @@ def as_it_is(layer: Layer) -> dict[str, Any]:
     return layer.data
 
 
-def _missing_packages() -> list[Diagnostic]:
+def missing_packages(work: str) -> list[Diagnostic]:
+    """Return a finding where what `work` needs is not installed."""
     missing = [name for name in PACKAGES if find_spec(name) is None]
     if not missing:
         return []
-    message = f"training needs packages that are not installed: {', '.join(missing)}"
+    message = f"{work} needs packages that are not installed: {', '.join(missing)}"
     return [Diagnostic("SG704", message, help="pip install 'silogen[train]'")]
 
 

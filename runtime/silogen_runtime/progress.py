@@ -1,4 +1,4 @@
-"""What a run shows and records while it trains: a progress line, and metrics.jsonl."""
+"""What a run shows and records: a progress line, metrics.jsonl, and pictures at its end."""
 
 # ruff: noqa: ARG002 - the trainer calls its callbacks with more than they need
 
@@ -7,17 +7,21 @@ from __future__ import annotations
 import json
 import math
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import psutil
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from silogen_compiler.diagnostics import Refused
 from silogen_compiler.files import write_whole
 from transformers import TrainerCallback
 
 from silogen_runtime.environment import is_main_process
+from silogen_runtime.failures import explain_failures
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from rich.console import Console
@@ -148,3 +152,28 @@ def _read_line(line: bytes) -> Metrics:
         return {}
     drawn = [metrics[key] for key in ("step", "loss", "eval_loss") if key in metrics]
     return metrics if all(isinstance(value, int | float) for value in drawn) else {}
+
+
+@contextmanager
+def reported(folder: Path, resolved: dict[str, Any], steps: int) -> Iterator[None]:
+    """Draw the run of `steps` steps in the block when it has ended, however it has; in the first process."""
+    if not is_main_process():
+        yield
+        return
+    ended = "Failed"
+    try:
+        yield
+        ended = "Finished"
+    except KeyboardInterrupt:
+        ended = "Stopped"
+        raise
+    except Refused as refused:
+        ended = f"Failed ({', '.join(finding.code for finding in refused.diagnostics)})"
+        raise
+    finally:
+        with explain_failures("drawing the report"):
+            from silogen_runtime.report import draw_loss, write_report  # noqa: PLC0415 - memory that training lacks
+
+            metrics = read_metrics(folder / "metrics.jsonl")
+            draw_loss(metrics, resolved["method"], folder / "loss.png")
+            write_report(metrics, resolved, folder / "report.html", ended=ended, steps=steps)

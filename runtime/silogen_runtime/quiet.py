@@ -20,6 +20,7 @@ KNOWN_WARNINGS = (
     r"The `'keep_end'` truncation mode is deprecated",  # its page says so
     r"This process \(pid=\d+\) is multi-threaded, use of fork",  # the copies only tokenize
     r"`\w+` is deprecated and will be removed in v6",  # peft and trl call transformers by older names
+    r"Setting `save_embedding_layers` to `True`",  # in checkpoints; the trained adapter does without
     r"`torch\.distributed\.\w+` is deprecated",  # DeepSpeed calls torch by older names
 )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from io import StringIO
 from itertools import pairwise
 from pathlib import Path
@@ -12,16 +11,11 @@ import matplotlib as mpl
 from jinja2 import Environment, FileSystemLoader
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from silogen_compiler.diagnostics import Refused
 from silogen_compiler.emit import emit_yaml
 from silogen_compiler.files import new_file, write_whole
 
-from silogen_runtime.environment import is_main_process
-from silogen_runtime.failures import explain_failures
-from silogen_runtime.progress import read_metrics
-
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from matplotlib.axes import Axes
 
@@ -64,29 +58,6 @@ CHARTS = (
 
 # What the loss of each method is.
 LOSSES = {"sft": "loss (cross-entropy per token)", "dpo": "loss (of a pair of answers)"}
-
-
-@contextmanager
-def reported(folder: Path, resolved: dict[str, Any], steps: int) -> Iterator[None]:
-    """Draw the run of `steps` steps in the block when it has ended, however it has; in the first process."""
-    if not is_main_process():
-        yield
-        return
-    ended = "Failed"
-    try:
-        yield
-        ended = "Finished"
-    except KeyboardInterrupt:
-        ended = "Stopped"
-        raise
-    except Refused as refused:
-        ended = f"Failed ({', '.join(finding.code for finding in refused.diagnostics)})"
-        raise
-    finally:
-        with explain_failures("drawing the report"):
-            metrics = read_metrics(folder / "metrics.jsonl")
-            draw_loss(metrics, resolved["method"], folder / "loss.png")
-            write_report(metrics, resolved, folder / "report.html", ended=ended, steps=steps)
 
 
 def draw_loss(metrics: list[Metrics], method: str, path: Path) -> None:

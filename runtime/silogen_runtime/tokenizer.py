@@ -78,6 +78,11 @@ def _install_template(tokenizer: TokenizerType, template: ChatTemplate) -> bool:
     """Have conversations rendered with one BOS where the model uses one; return whether it does."""
     own = template.template is None
     tokenizer.chat_template = tokenizer.get_chat_template() if own else template.template
+    return with_one_bos(tokenizer)
+
+
+def with_one_bos(tokenizer: TokenizerType) -> bool:
+    """Have the tokenizer's template write the BOS where the model uses one; return whether it does."""
     if not uses_bos(tokenizer):
         return False
     try:

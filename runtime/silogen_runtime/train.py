@@ -12,6 +12,7 @@ from rich.console import Console
 from silogen_compiler.diagnostics import Diagnostic, Refused, has_errors
 from silogen_compiler.files import write_whole
 from silogen_compiler.trainable import uncontinued
+from silogen_config import CallSpec
 
 from silogen_runtime.checkpoints import Start, choose_start, moved_reference, step_of
 from silogen_runtime.data import load_data
@@ -20,9 +21,9 @@ from silogen_runtime.failures import explain_failures
 from silogen_runtime.files import new_folder
 from silogen_runtime.machine import adapter_class, check_machine
 from silogen_runtime.model import load_model
-from silogen_runtime.progress import MetricsFile, ProgressLine, read_metrics
+from silogen_runtime.model_card import FinishedRun, write_card
+from silogen_runtime.progress import MetricsFile, ProgressLine, read_metrics, reported
 from silogen_runtime.quiet import quiet_libraries
-from silogen_runtime.report import reported
 from silogen_runtime.resolved import parse
 from silogen_runtime.summary import show_findings, show_summary
 from silogen_runtime.tokenizer import for_inference, load_tokenizer
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
 
     from silogen_runtime.data import TrainingData
     from silogen_runtime.model import LoadedModel
-    from silogen_runtime.progress import Metrics
     from silogen_runtime.tokenizer import ChatTokenizer
     from silogen_runtime.trainer import Args, Plan, Trainer
 
@@ -105,7 +105,8 @@ def train(resolved: dict[str, Any], *, console: Console, max_bad_lines: int = 0)
                 final = output_dir / config.run.final_checkpoint_name
                 weights = gathered_weights(trainer)
                 if is_main_process():
-                    save_final(trainer, chat, final, weights)
+                    finished = FinishedRun(config, plan, data, read_metrics(metrics.path))
+                    save_final(trainer, chat, final, finished, weights)
         return Outcome(
             steps=trainer.state.global_step,
             losses=logged(metrics.path, "loss"),
@@ -164,15 +165,32 @@ def run_steps(trainer: Trainer, plan: Plan, checkpoint: Path | None) -> None:
 
 
 def save_final(
-    trainer: Trainer, chat: ChatTokenizer, folder: Path, weights: dict[str, torch.Tensor] | None = None
+    trainer: Trainer,
+    chat: ChatTokenizer,
+    folder: Path,
+    finished: FinishedRun,
+    weights: dict[str, torch.Tensor] | None = None,
 ) -> None:
-    """Save the model, or its adapter, with the tokenizer as inference needs it; `weights` go over its own."""
+    """Save the model, or its adapter, with its card and the tokenizer as inference needs it.
+
+    `weights` go over those that the model holds.
+    """
     with new_folder(folder) as temporary:
         model = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
-        # TRL compares with a copy of an earlier adapter, which is not saved
-        only = {"selected_adapters": ["default"]} if isinstance(model, PeftModel) else {}
+        only = adapter_alone(finished.config) if isinstance(model, PeftModel) else {}
         model.save_pretrained(temporary, state_dict=weights, **only)
         for_inference(chat).save_pretrained(temporary)
+        write_card(finished, temporary)
+
+
+def adapter_alone(config: ResolvedConfig) -> dict[str, Any]:
+    """Return what has PEFT save the trained adapter, and not what else there is of the model.
+
+    TRL compares with a copy of an earlier adapter. To a new adapter on the embeddings, or of a grown model,
+    PEFT would add the weights below, which are not trained, and which vLLM does not take.
+    """
+    embeddings = {"save_embedding_layers": False} if isinstance(config.peft, CallSpec) else {}
+    return {"selected_adapters": ["default"], **embeddings}
 
 
 def logged(metrics: Path, key: str) -> list[float]:

@@ -8,10 +8,11 @@ from functools import cache
 import pytest
 import torch
 from rich.console import Console
+from silogen_compiler.emit import add_digest
 from silogen_config import ResolvedConfig
 from silogen_runtime.tokenizer import load_tokenizer
 from silogen_runtime.train import train
-from tiny import bos_tokenizer, byte_level_tokenizer, resolved_config, save_model
+from tiny import LORA, bos_tokenizer, byte_level_tokenizer, resolved_config, save_model
 
 
 def pytest_configure(config):
@@ -59,6 +60,37 @@ def run():
         return outcome, screen.getvalue()
 
     return start
+
+
+@pytest.fixture(scope="session")
+def grown_run(tmp_path_factory, bos_model):
+    """Train a LoRA adapter with new tokens, for which the base grows, until it knows its data by heart."""
+    return _trained(
+        tmp_path_factory.mktemp("grown"),
+        bos_model,
+        args={"max_steps": 60},
+        data={"validation": {"type": "AUTO_SPLIT", "ratio": 0.25, "seed": 1}},
+    )
+
+
+@pytest.fixture(scope="session")
+def quantized_run(tmp_path_factory, byte_level_model):
+    """Train a LoRA adapter, also on the embeddings, on a base in 4 bits; its checkpoint is there too."""
+    nf4 = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": "bfloat16"}
+    return _trained(
+        tmp_path_factory.mktemp("quantized"),
+        byte_level_model,
+        args={"max_steps": 4, "save_strategy": "steps", "save_steps": 4},
+        template="keep-original",
+        quantization={"class": "BitsAndBytesConfig", "kwargs": nf4},
+        lora={"target_modules": ["q_proj", "up_proj", "embed_tokens"]},
+    )
+
+
+def _trained(folder, model, *, lora=(), **changes):
+    peft = {**LORA, "kwargs": {**LORA["kwargs"], **dict(lora)}}
+    resolved = resolved_config(folder, model=model, peft=peft, **changes)
+    return train(add_digest(resolved), console=Console(quiet=True)).final_checkpoint
 
 
 @pytest.fixture(scope="session")

@@ -11,8 +11,7 @@ from contextlib import nullcontext
 import pytest
 from rich.console import Console
 from silogen_compiler.diagnostics import Refused
-from silogen_runtime.progress import MetricsFile
-from silogen_runtime.report import reported
+from silogen_runtime.progress import MetricsFile, reported
 from silogen_runtime.train import train
 from tiny import resolved_config, resolved_preferences
 from transformers import TrainerState

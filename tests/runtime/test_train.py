@@ -231,5 +231,3 @@ def test_evaluation_does_not_change_training(resolve, run, tmp_path, quantizatio
     expected = losses(tmp_path / "out")
     run(resolve(**config, args={"eval_strategy": "steps", "eval_steps": 2}))
     assert losses(tmp_path / "out") == expected
-
-
