@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test test-distributed fuzz lint generate generate-check docs targets bench clean
+.PHONY: setup demo test test-distributed test-faults fuzz lint generate generate-check docs targets bench clean
 
 setup: $(READY)
 
@@ -23,6 +23,10 @@ test: $(READY)
 # Damaged inputs, 25 times as many as in the tests; a failure leaves its input in build/fuzz. Minutes.
 fuzz: $(READY)
 	SILOGEN_FUZZ=50000 $(BIN)/python -m pytest tests/compiler/test_fuzz.py
+
+# Kills a run at twenty random moments, where the tests do so three times. Minutes.
+test-faults: $(READY)
+	SILOGEN_KILLS=20 $(BIN)/python -m pytest tests/faults
 
 # Runs of several processes, with DeepSpeed: minutes, on two cores.
 test-distributed: $(VENV)/.deepspeed

@@ -29,6 +29,7 @@ from silogen_runtime.processes import (
     record,
     run_processes,
 )
+from silogen_runtime.signals import exit_code
 
 if TYPE_CHECKING:
     from silogen_compiler.load import Layer
@@ -37,7 +38,8 @@ if TYPE_CHECKING:
     from silogen_runtime.processes import Group
     from silogen_runtime.train import Outcome
 
-EXIT_STOPPED = 130  # as shells tell that a command was interrupted
+# Failures on the way, after which a run can go on from its newest checkpoint.
+ON_THE_WAY = {"SG718", "SG723", "SG734", "SG744", "SG762"}
 
 # What `pip install silogen` leaves out.
 PACKAGES = ("accelerate", "datasets", "matplotlib", "peft", "rich", "torch", "transformers", "trl")
@@ -54,17 +56,29 @@ PACKAGES = ("accelerate", "datasets", "matplotlib", "peft", "rich", "torch", "tr
     show_default=True,
     help="Leave out up to this many lines of data that can't be trained on; more of them end the run.",
 )
+@click.option(
+    "--allow-changes",
+    is_flag=True,
+    help="Resume though the config or the data differ from those that the checkpoint was trained with.",
+)
 @locked_option
 @report_options
 def train_command(
-    configs: tuple[str, ...], max_bad_lines: int, *, locked: bool, report: Report, **options: Any
+    configs: tuple[str, ...],
+    *,
+    max_bad_lines: int,
+    allow_changes: bool,
+    locked: bool,
+    report: Report,
+    **options: Any,
 ) -> None:
     """Train a config, which is compiled first, or a resolved config, which is run as it is.
 
     - stands for standard input. Of several CONFIGS, each goes over those before it. Where `launch` asks for
-    several processes, they are started here, unless a launcher has done so. Ctrl-C stops the run; checkpoints
-    that it saved stay.
+    several processes, they are started here, unless a launcher has done so. Ctrl-C and SIGTERM save a
+    checkpoint at the end of the step and end the run with exit code 130 or 143; the second ends it at once.
     """
+    how = {"max_bad_lines": max_bad_lines, "allow_changes": allow_changes}
     refuse_launch(report)
     place = find_place()
     compiled = read_configs(configs, place, **options)
@@ -77,11 +91,11 @@ def train_command(
         require_lock(configs, compiled)
     group = _group(compiled.resolved, place, report)
     if group:
-        _start(compiled.resolved, group, max_bad_lines, report)
+        _start(compiled.resolved, group, how, report)
         return
     if place:
         take(place)
-    outcome = _train(compiled.resolved, max_bad_lines, report)
+    outcome = _train(compiled.resolved, how, report)
     if is_main_process():
         click.echo(_closing(outcome), err=True)
 
@@ -158,23 +172,23 @@ def _group(resolved: dict[str, Any], place: Place | None, report: Report) -> Gro
         raise SystemExit(EXIT_FAILED) from None
 
 
-def _start(resolved: dict[str, Any], group: Group, max_bad_lines: int, report: Report) -> None:
+def _start(resolved: dict[str, Any], group: Group, how: dict[str, Any], report: Report) -> None:
     """Train with processes that are started here, and end as they do."""
+    changes = ["--allow-changes"] * how["allow_changes"]
     try:
-        run_processes(resolved, group, ["--max-bad-lines", str(max_bad_lines)])
+        run_processes(resolved, group, ["--max-bad-lines", str(how["max_bad_lines"]), *changes])
     except Ended as ended:
         if ended.heading:
             click.echo(ended.heading, err=True)
         report.show(ended.findings, {})
-        if ended.exit_code == EXIT_STOPPED:
-            click.echo(_stopped(resolved), err=True)
+        _say_how_to_go_on(resolved, ended.findings)
         raise SystemExit(ended.exit_code) from None
-    except KeyboardInterrupt:
-        click.echo(_stopped(resolved), err=True)
-        raise SystemExit(EXIT_STOPPED) from None
+    except KeyboardInterrupt as stop:
+        _say_how_to_go_on(resolved)
+        raise SystemExit(exit_code(stop)) from None
 
 
-def _train(resolved: dict[str, Any], max_bad_lines: int, report: Report) -> Outcome:
+def _train(resolved: dict[str, Any], how: dict[str, Any], report: Report) -> Outcome:
     from rich.console import Console  # noqa: PLC0415 - a mistake in the config is told before torch is loaded
 
     console = Console(stderr=True)
@@ -183,14 +197,16 @@ def _train(resolved: dict[str, Any], max_bad_lines: int, report: Report) -> Outc
     try:
         with console.status("Loading PyTorch and transformers"):
             from silogen_runtime.train import train  # noqa: PLC0415
-        return train(resolved, console=console, max_bad_lines=max_bad_lines)
+        return train(resolved, console=console, **how)
     except Refused as refused:
         _report_failure(refused.diagnostics, report)
-        raise SystemExit(EXIT_FAILED) from None
-    except KeyboardInterrupt:
         if is_main_process() and not is_shown_by_parent():
-            click.echo(_stopped(resolved), err=True)
-        raise SystemExit(EXIT_STOPPED) from None
+            _say_how_to_go_on(resolved, refused.diagnostics)
+        raise SystemExit(EXIT_FAILED) from None
+    except KeyboardInterrupt as stop:
+        if is_main_process() and not is_shown_by_parent():
+            _say_how_to_go_on(resolved)
+        raise SystemExit(exit_code(stop)) from None
 
 
 def _report_failure(findings: tuple[Diagnostic, ...], report: Report) -> None:
@@ -211,15 +227,20 @@ def _closing(outcome: Outcome) -> str:
     return "\n".join([", ".join([f"{outcome.steps} steps", *courses]), f"saved {outcome.final_checkpoint}"])
 
 
-def _stopped(resolved: dict[str, Any]) -> str:
-    """Return how to go on after the run was stopped."""
+def _say_how_to_go_on(resolved: dict[str, Any], failed_of: tuple[Diagnostic, ...] = ()) -> None:
+    """Say how to go on after the run was stopped, or failed of something that came on the way."""
     from silogen_runtime.checkpoints import newest_complete  # noqa: PLC0415 - start-up time
     from silogen_runtime.resolved import parse  # noqa: PLC0415
 
+    if failed_of and ON_THE_WAY.isdisjoint(finding.code for finding in failed_of):
+        return
     checkpoint = newest_complete(parse(resolved)).checkpoint
-    if checkpoint is None:
-        return "stopped; there is no checkpoint to go on from"
-    return f"stopped; to go on from {checkpoint}, write `resume_from_checkpoint: auto` under run_conf"
+    is_resuming = resolved["run"]["resume_from_checkpoint"] in {True, "auto"}
+    how = "start it again" if is_resuming else "write `resume_from_checkpoint: auto` under run_conf"
+    if checkpoint:
+        click.echo(f"{'' if failed_of else 'stopped; '}to go on from {checkpoint}, {how}", err=True)
+    elif not failed_of:
+        click.echo("stopped; there is no checkpoint to go on from", err=True)
 
 
 def main() -> NoReturn:

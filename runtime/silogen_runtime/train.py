@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -10,7 +10,6 @@ import torch
 from peft import PeftModel
 from rich.console import Console
 from silogen_compiler.diagnostics import Diagnostic, Refused, has_errors
-from silogen_compiler.files import write_whole
 
 from silogen_runtime.checkpoints import Start, choose_start, moved_reference, step_of
 from silogen_runtime.data import load_data
@@ -21,8 +20,12 @@ from silogen_runtime.machine import check_machine
 from silogen_runtime.model import load_model
 from silogen_runtime.progress import MetricsFile, ProgressLine, read_metrics
 from silogen_runtime.quiet import quiet_libraries
+from silogen_runtime.records import Records
 from silogen_runtime.report import draw_loss, write_report
 from silogen_runtime.resolved import parse
+from silogen_runtime.resuming import check_resumed
+from silogen_runtime.signals import Signals, Stopped
+from silogen_runtime.stopping import StopCallback, announce
 from silogen_runtime.summary import show_findings, show_summary
 from silogen_runtime.tokenizer import for_inference, load_tokenizer
 from silogen_runtime.trainer import (
@@ -50,25 +53,29 @@ class Outcome(NamedTuple):
     warnings: list[Diagnostic]
 
 
-def train(resolved: dict[str, Any], *, console: Console, max_bad_lines: int = 0) -> Outcome:
+def train(
+    resolved: dict[str, Any], *, console: Console, max_bad_lines: int = 0, allow_changes: bool = False
+) -> Outcome:
     """Run a resolved config to its end. Refused where the config, the data or the machine don't allow it.
 
-    Up to `max_bad_lines` lines of the data files that can't be trained on are left out.
+    Up to `max_bad_lines` lines of the data files that can't be trained on are left out. With `allow_changes`
+    a run goes on from a checkpoint of another config. Stopped where SIGINT or SIGTERM came while it trained.
     """
     config = parse(resolved)
+    explained = partial(explain_failures, config=config)
     console = console if is_main_process() else Console(quiet=True)
     with quiet_libraries():
-        start = prepare(config)
-        with explain_failures("setting up the trainer"):
+        start = prepare(config, resolved, allow_changes=allow_changes)
+        with explained("setting up the trainer"):
             args = build_args(config)
-        with explain_failures("loading the tokenizer"):
+        with explained("loading the tokenizer"):
             chat = load_tokenizer(config)
-        with explain_failures("tokenizing the data"), args.main_process_first():
+        with explained("tokenizing the data"), args.main_process_first():
             data = load_data(config, chat, console, max_bad_lines=max_bad_lines)
-        with explain_failures("loading the model"), console.status("Loading the model"):
+        with explained("loading the model"), console.status("Loading the model"):
             loaded = load_model(config, args, chat)
 
-        with explain_failures("setting up the trainer"):
+        with explained("setting up the trainer"):
             output_dir = Path(args.output_dir)
             output_dir.mkdir(parents=True, exist_ok=True)
             progress = ProgressLine(console)
@@ -79,19 +86,22 @@ def train(resolved: dict[str, Any], *, console: Console, max_bad_lines: int = 0)
             show_findings(console, warnings)
             plan = make_plan(trainer, step_of(start.checkpoint))
             show_summary(console, data, plan)
+            trainer.records = Records(resolved, is_writer=args.should_save)
             if is_main_process():
-                write_whole(output_dir / "resolved.json", json.dumps(resolved, indent=2) + "\n")
+                trainer.records.write_config(output_dir)
 
-        with explain_failures("training"), progress.bar:
-            run_steps(trainer, plan, start.checkpoint)
-        with explain_failures("saving the model"):
-            refuse_lost_weights(trainer.model)
-            final = output_dir / config.run.final_checkpoint_name
-            weights = gathered_weights(trainer)
-            if is_main_process():
-                save_final(trainer, chat, final, weights)
-                draw_loss(read_metrics(metrics.path), config.method, output_dir / "loss.png")
-                write_report(read_metrics(metrics.path), resolved, output_dir / "report.html")
+        with Signals(announce) as signals:
+            with explained("training"), progress.bar:
+                run_steps(trainer, plan, start.checkpoint, signals)
+            with explained("saving the model"):
+                refuse_lost_weights(trainer.model)
+                final = output_dir / config.run.final_checkpoint_name
+                weights = gathered_weights(trainer)
+                if is_main_process():
+                    save_final(trainer, chat, final, weights)
+                    trainer.records.write(output_dir)
+                    draw_loss(read_metrics(metrics.path), config.method, output_dir / "loss.png")
+                    write_report(read_metrics(metrics.path), resolved, output_dir / "report.html")
         return Outcome(
             steps=trainer.state.global_step,
             losses=logged(metrics.path, "loss"),
@@ -101,13 +111,14 @@ def train(resolved: dict[str, Any], *, console: Console, max_bad_lines: int = 0)
         )
 
 
-def prepare(config: ResolvedConfig) -> Start:
+def prepare(config: ResolvedConfig, resolved: dict[str, Any], *, allow_changes: bool = False) -> Start:
     """Check the machine, set the environment, and return where the run starts, with all warnings."""
     with explain_failures("checking the machine"):
         start = choose_start(config)
-        warnings = refuse_or_return(
-            [*check_machine(config), *start.diagnostics, *moved_reference(config, start)]
-        )
+        findings = [*check_machine(config), *start.diagnostics, *moved_reference(config, start)]
+        if start.checkpoint:
+            findings += check_resumed(resolved, start.checkpoint, allow_changes=allow_changes)
+        warnings = refuse_or_return(findings)
         set_environment(config)
         if config.run.determinism == "half":
             torch.use_deterministic_algorithms(mode=True, warn_only=True)
@@ -121,11 +132,16 @@ def refuse_or_return(findings: list[Diagnostic]) -> list[Diagnostic]:
     return findings
 
 
-def run_steps(trainer: Trainer, plan: Plan, checkpoint: Path | None) -> None:
-    """Train from the checkpoint on; from the last one, only take up its weights."""
+def run_steps(trainer: Trainer, plan: Plan, checkpoint: Path | None, signals: Signals) -> None:
+    """Train from the checkpoint on; from the last one, only take up its weights. Stopped at a signal."""
     if plan.first_step >= plan.steps:  # the trainer would take one more step
         trainer.args.max_steps, trainer.args.num_train_epochs = -1, 0
+    stop = StopCallback(signals)
+    trainer.add_callback(stop)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if stop.is_stopped:
+        trainer.accelerator.wait_for_everyone()
+        raise Stopped(stop.number)
 
 
 def save_final(
@@ -138,6 +154,7 @@ def save_final(
         only = {"selected_adapters": ["default"]} if isinstance(model, PeftModel) else {}
         model.save_pretrained(temporary, state_dict=weights, **only)
         for_inference(chat).save_pretrained(temporary)
+        trainer.records.write(temporary)
 
 
 def logged(metrics: Path, key: str) -> list[float]:
