@@ -14,6 +14,7 @@ from silogen_compiler.diagnostics import Refused
 from silogen_compiler.emit import add_digest
 from silogen_compiler.lock import read_lock
 from silogen_runtime import resuming
+from silogen_runtime.cli import train_command
 from silogen_runtime.resuming import check_resumed
 from silogen_runtime.train import train
 from test_resume import resume, with_args
@@ -162,6 +163,19 @@ def test_every_folder_holds_the_config_the_lock_and_the_versions(trained):
         versions = json.loads((folder / "versions.json").read_bytes())
         assert versions["transformers"] == config["target"]["transformers"]
         assert {"python", "torch", "peft", "trl", "datasets"} <= versions.keys()
+
+
+def test_what_a_run_left_is_locked(trained):
+    config, checkpoint = trained
+    data = Path(config["data"]["train"]["datasets"][0]["path"])
+    content = data.read_bytes()
+    data.write_bytes(content * 2)
+    try:
+        result = CliRunner().invoke(train_command, [str(checkpoint.parent / "resolved.json"), "--locked"])
+    finally:
+        data.write_bytes(content)
+    assert result.exit_code == 3
+    assert f"error[SG120]: `{data}` has changed since the lock was written" in result.stderr
 
 
 def test_a_checkpoint_is_a_side_of_a_comparison(trained, tmp_path):
