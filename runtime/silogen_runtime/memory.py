@@ -27,10 +27,8 @@ def is_out_of_memory(error: Exception) -> bool:
 
 def out_of_memory(said: str, stage: str, config: ResolvedConfig | None) -> Diagnostic:
     """Return what to tell a person: what the library said, and what of the config takes the memory."""
-    where = f" while {stage}" if stage else ""
-    named = said if "out of memory" in said else f"out of memory: {said}".rstrip(": ")
     remedies = list(_remedies(stage, config)) if config else [UNKNOWN]
-    return Diagnostic("SG718", f"{named}{where}", help="; ".join(remedies))
+    return Diagnostic("SG718", f"out of memory while {stage}: {said}".rstrip(": "), help="; ".join(remedies))
 
 
 def _remedies(stage: str, config: ResolvedConfig) -> Iterator[str]:

@@ -38,26 +38,30 @@ Resolved = dict[str, Any]
 
 
 class Records:
-    """The records of one run; where they are written, the files that it reads are hashed meanwhile."""
+    """The records of one run, whose output folder is `folder`; None where this process writes nothing.
 
-    def __init__(self, resolved: Resolved, *, is_writer: bool) -> None:
+    The files that the run reads are hashed in a thread while it goes on.
+    """
+
+    def __init__(self, resolved: Resolved, folder: Path | None) -> None:
         self.texts = {CONFIG: _as_text(resolved), VERSIONS: _as_text(installed_versions())}
-        self.hashing = Thread(target=self._lock, args=(resolved,), daemon=True)
-        if is_writer:
+        self.hashing = Thread(target=self._lock, args=(resolved, folder), daemon=True)
+        if folder:
+            (folder / LOCK).unlink(missing_ok=True)
+            for name, text in self.texts.items():
+                write_whole(folder / name, text)
             self.hashing.start()
 
-    def write_config(self, folder: Path) -> None:
-        write_whole(folder / CONFIG, self.texts[CONFIG])
-
-    def write(self, folder: Path) -> None:
-        """Write all records; waits until the files are hashed."""
-        self.hashing.join()
-        for name, text in self.texts.items():
+    def write(self, folder: Path, patience: float | None = None) -> None:
+        """Write all records; without the lock where the files are not hashed in `patience` seconds."""
+        self.hashing.join(patience)
+        for name, text in list(self.texts.items()):
             write_whole(folder / name, text)
 
-    def _lock(self, resolved: Resolved) -> None:
-        with suppress(Refused, OSError):  # a file that can't be read any more: not worth the run
+    def _lock(self, resolved: Resolved, folder: Path) -> None:
+        with suppress(Refused, OSError):  # a file that can't be read any more is not worth the run
             self.texts[LOCK] = lock_text(make_lock(resolved, schema=""))
+            write_whole(folder / LOCK, self.texts[LOCK])
 
 
 def read_record(folder: Path, name: str) -> dict[str, Any]:

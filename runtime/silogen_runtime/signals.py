@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -47,6 +48,7 @@ class Signals:
     def __enter__(self) -> Self:
         is_main = threading.current_thread() is threading.main_thread()
         heard = [number for number in ASKING if is_main and signal.getsignal(number) != signal.SIG_IGN]
+        self.process = os.getpid()
         self.earlier = {number: signal.signal(number, self._note) for number in heard}
         return self
 
@@ -56,6 +58,8 @@ class Signals:
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
         now = time.monotonic()
+        if os.getpid() != self.process:  # a copy of it, which this is not for
+            return
         if not self.number:
             self.number, self.since = number, now
             self.on_first(number)

@@ -86,9 +86,7 @@ def train(
             show_findings(console, warnings)
             plan = make_plan(trainer, step_of(start.checkpoint))
             show_summary(console, data, plan)
-            trainer.records = Records(resolved, is_writer=args.should_save)
-            if is_main_process():
-                trainer.records.write_config(output_dir)
+            trainer.records = Records(resolved, output_dir if args.should_save else None)
 
         with Signals(announce) as signals:
             with explained("training"), progress.bar:
@@ -99,7 +97,6 @@ def train(
                 weights = gathered_weights(trainer)
                 if is_main_process():
                     save_final(trainer, chat, final, weights)
-                    trainer.records.write(output_dir)
                     draw_loss(read_metrics(metrics.path), config.method, output_dir / "loss.png")
                     write_report(read_metrics(metrics.path), resolved, output_dir / "report.html")
         return Outcome(

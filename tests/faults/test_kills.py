@@ -24,7 +24,7 @@ from tiny import LORA, byte_level_tokenizer, losses, resolved_config, save_model
 
 KILLS = int(os.environ.get("SILOGEN_KILLS", "3"))
 SEED = int(os.environ.get("SILOGEN_KILL_SEED", random.randrange(10**6)))
-SAVING = {"save_strategy": "steps", "save_steps": 3, "save_total_limit": 2, "max_steps": 20 * KILLS}
+SAVING = {"save_strategy": "steps", "save_steps": 3, "save_total_limit": 2, "max_steps": 12 * KILLS}
 PATIENCE = 100  # seconds
 
 
@@ -67,7 +67,7 @@ def newest_checkpoint(out: Path) -> int:
 
 def kill(process: int, out: Path, chance: random.Random) -> None:
     """Kill a run a few steps after its newest checkpoint, or at its start if one before got as far."""
-    until, end = newest_checkpoint(out) + chance.randrange(12), time.monotonic() + PATIENCE
+    until, end = newest_checkpoint(out) + chance.randrange(8), time.monotonic() + PATIENCE
     time.sleep(chance.uniform(0, 0.5))
     while newest_step(out / "metrics.jsonl") < until and time.monotonic() < end:
         time.sleep(0.002)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 
+import psutil
 import pytest
 from silogen_runtime import signals
 from silogen_runtime.progress import ProgressLine
@@ -61,6 +62,19 @@ def test_a_stopped_run_goes_on_to_the_same_weights(resolve, run, tmp_path, send,
     assert weights(rest.final_checkpoint) == weights(whole.final_checkpoint)
     assert losses(tmp_path / "out") == losses(tmp_path / "whole")
     assert rest.validation_losses == whole.validation_losses
+
+
+def test_a_signal_to_all_processes_leaves_those_that_load_data(resolve, run, tmp_path, monkeypatch):
+    def stop_all(*given, **_):
+        if given[2].global_step == 1:
+            for child in psutil.Process().children(recursive=True):
+                child.terminate()
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(ProgressLine, "on_step_begin", stop_all, raising=False)
+    with pytest.raises(Stopped):
+        run(resolve(args={"dataloader_num_workers": 2}))
+    assert checkpoints(tmp_path / "out") == ["checkpoint-2"]
 
 
 def test_a_signal_in_the_last_step_lets_the_run_end(resolve, run, tmp_path, send):
