@@ -24,7 +24,7 @@ from tiny import LORA, byte_level_tokenizer, losses, resolved_config, save_model
 
 KILLS = int(os.environ.get("SILOGEN_KILLS", "3"))
 SEED = int(os.environ.get("SILOGEN_KILL_SEED", random.randrange(10**6)))
-SAVING = {"save_strategy": "steps", "save_steps": 3, "save_total_limit": 2, "max_steps": 12 * KILLS}
+SAVING = {"save_strategy": "steps", "save_steps": 3, "save_total_limit": 2, "max_steps": 8 * KILLS + 20}
 PATIENCE = 100  # seconds
 
 
