@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PARALLEL := -n logical --maxprocesses 8 --dist worksteal
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test test-distributed fuzz lint generate generate-check docs targets bench bench-gpu clean
+.PHONY: setup demo test test-distributed test-faults fuzz lint generate generate-check docs targets bench bench-gpu clean
 
 setup: $(READY)
 
@@ -25,6 +25,10 @@ test: $(READY)
 # Damaged inputs and random configs, 25 times as many as in the tests. Minutes.
 fuzz: $(READY)
 	SILOGEN_FUZZ=50000 $(BIN)/python -m pytest $(PARALLEL) tests/compiler/test_fuzz.py tests/compiler/test_targets.py
+
+# Kills a run at twenty random moments, where the tests do so three times. Minutes.
+test-faults: $(READY)
+	SILOGEN_KILLS=20 $(BIN)/python -m pytest tests/faults
 
 # Runs of several processes, with DeepSpeed: minutes, on two cores. Two at a time: each also waits.
 test-distributed: $(VENV)/.deepspeed

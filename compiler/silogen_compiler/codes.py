@@ -603,7 +603,7 @@ CODES: dict[str, Code] = {
     ),
     "SG723": _error(
         "file cannot be read or written",
-        "The system refused to read or write a file: no space is left, or a permission is missing.",
+        "The system refused to read or write a file, most often since a permission is missing.",
     ),
     "SG725": _error(
         "adapter not trained",
@@ -721,6 +721,21 @@ CODES: dict[str, Code] = {
     "SG758": _error(
         "nothing to answer",
         "There is no prompt to generate an answer to, or one that the model can't read.",
+    ),
+    "SG760": _error(
+        "other config than the checkpoint's",
+        "A run goes on from a checkpoint only with the config and the data that the checkpoint was trained with; the weights would "
+        "be of neither otherwise. What does not change them, such as logging and saving, may differ.",
+    ),
+    "SG761": _warning(
+        "resumed with changes",
+        "The config or the library versions differ from the checkpoint's in something that a run can go on with, but not to "
+        "the same weights as without the change. The help says what it does.",
+    ),
+    "SG762": _error(
+        "disk full",
+        "A file could not be written, since no space is left. What was written of a checkpoint is removed again, and the "
+        "checkpoints before it stay.",
     ),
     "SG767": _warning(
         "MLflow is gone",

@@ -88,7 +88,7 @@ def drift(
 def files_of(resolved: Resolved) -> list[str]:
     """Return the data files, and the files of the models that are local folders, sorted."""
     folders = [name for name, _ in _models(resolved) if os.path.isdir(name)]  # noqa: PTH112
-    return sorted({*_data_files(resolved), *(name for folder in folders for name in _files_in(folder))})
+    return sorted({*data_files(resolved), *(name for folder in folders for name in _files_in(folder))})
 
 
 def file_hash(name: str, on_bytes: Callable[[int], None]) -> str | None:
@@ -106,7 +106,8 @@ def file_hash(name: str, on_bytes: Callable[[int], None]) -> str | None:
     return f"sha256:{hashed.hexdigest()}"
 
 
-def _data_files(resolved: Resolved) -> Iterator[str]:
+def data_files(resolved: Resolved) -> Iterator[str]:
+    """Yield the files of training and validation examples."""
     for side in ("train", "validation"):
         for source in (resolved["data"].get(side) or {}).get("datasets", []):
             yield source["path"]

@@ -5,24 +5,16 @@ from __future__ import annotations
 import json
 import os
 import re
-import zipfile
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from silogen_compiler.diagnostics import Diagnostic
 
+from silogen_runtime.defects import MARK, find_defect
 from silogen_runtime.outputs import output_dir
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from silogen_config import ResolvedConfig
-
-HEADER_SIZE = 8  # bytes; a safetensors file begins with the length of its JSON header
-
-# What a checkpoint holds beside the weights, each in torch's format, which is a zip file.
-STATES = ("optimizer.pt", "scheduler.pt", "rng_state*.pth")
 
 
 class Start(NamedTuple):
@@ -79,65 +71,12 @@ def saves_states(config: ResolvedConfig) -> bool:
     return config.launch.strategy in {"single", "ddp"} and not config.trainer.args.get("save_only_model")
 
 
-def find_defect(folder: Path, *, with_states: bool) -> str:
-    """Return what is wrong with a checkpoint; "" where it is complete.
-
-    The trainer writes trainer_state.json last, so a checkpoint with that file lost nothing to a killed
-    process; the ends of the other files are checked for full disks and copies that were cut off.
-    """
-    if not folder.is_dir():
-        return "there is no such folder"
-    states = _state_defects(folder) if with_states else ()
-    return next(chain(_step_defects(folder), _weight_defects(folder), states), "")
-
-
 def step_of(checkpoint: Path | None) -> int:
     """Return how many steps the checkpoint has behind it."""
     if checkpoint is None:
         return 0
-    state = json.loads((checkpoint / "trainer_state.json").read_bytes())
+    state = json.loads((checkpoint / MARK).read_bytes())
     return int(state["global_step"])
-
-
-def _step_defects(folder: Path) -> Iterator[str]:
-    try:
-        state = json.loads((folder / "trainer_state.json").read_bytes())
-    except FileNotFoundError:
-        yield "trainer_state.json is missing, so it was not written to the end"
-    except ValueError:
-        yield "trainer_state.json is cut off or damaged"
-    else:
-        if not isinstance(state, dict) or type(state.get("global_step")) is not int:
-            yield "trainer_state.json does not tell the step"
-
-
-def _weight_defects(folder: Path) -> Iterator[str]:
-    weights = sorted(folder.glob("*.safetensors"))
-    if not weights:
-        yield "it holds no safetensors file"
-    for file in weights:
-        if not _is_complete(file):
-            yield f"{file.name} is cut off or damaged"
-    for index in folder.glob("*.safetensors.index.json"):
-        yield from _missing_parts(index)
-
-
-def _missing_parts(index: Path) -> Iterator[str]:
-    """Yield the files that an index of weights in several files lists, and that are not there."""
-    try:
-        parts = set(json.loads(index.read_bytes())["weight_map"].values())
-    except (ValueError, KeyError, TypeError, AttributeError):
-        yield f"{index.name} is cut off or damaged"
-        return
-    yield from (f"{part} is missing" for part in sorted(parts) if not (index.parent / part).exists())
-
-
-def _state_defects(folder: Path) -> Iterator[str]:
-    for pattern in STATES:
-        files = sorted(folder.glob(pattern))
-        if not files:
-            yield f"{pattern.replace('*', '')} is missing"
-        yield from (f"{file.name} is cut off or damaged" for file in files if not zipfile.is_zipfile(file))
 
 
 def _without_optimizer(folder: Path) -> list[Diagnostic]:
@@ -150,25 +89,6 @@ def _without_optimizer(folder: Path) -> list[Diagnostic]:
             help="write `save_only_model: false` in training_args for checkpoints to resume from",
         ),
     ]
-
-
-def _is_complete(file: Path) -> bool:
-    """Tell whether a safetensors file is as long as its header says."""
-    try:
-        return _is_as_long_as_told(file)
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError):  # the header is something else
-        return False
-
-
-def _is_as_long_as_told(file: Path) -> bool:
-    size = file.stat().st_size
-    with file.open("rb") as stream:
-        header_length = int.from_bytes(stream.read(HEADER_SIZE), "little")
-        if HEADER_SIZE + header_length > size:
-            return False
-        header = json.loads(stream.read(header_length))
-    ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-    return size == HEADER_SIZE + header_length + max(ends, default=0)
 
 
 def _exactly(checkpoint: Path, *, with_states: bool) -> Start:

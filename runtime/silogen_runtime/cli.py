@@ -29,6 +29,7 @@ from silogen_runtime.processes import (
     record,
     run_processes,
 )
+from silogen_runtime.signals import exit_code
 
 if TYPE_CHECKING:
     from silogen_compiler.load import Layer
@@ -37,7 +38,8 @@ if TYPE_CHECKING:
     from silogen_runtime.processes import Group
     from silogen_runtime.train import Outcome
 
-EXIT_STOPPED = 130  # as shells tell that a command was interrupted
+# Failures on the way, after which a run can go on from its newest checkpoint.
+ON_THE_WAY = {"SG718", "SG723", "SG734", "SG744", "SG762"}
 
 # What `pip install silogen` leaves out.
 PACKAGES = ("accelerate", "datasets", "matplotlib", "peft", "rich", "torch", "transformers", "trl")
@@ -59,13 +61,19 @@ PACKAGES = ("accelerate", "datasets", "matplotlib", "peft", "rich", "torch", "tr
     is_flag=True,
     help="Take two steps on the longest examples, print their time and memory, and save nothing.",
 )
+@click.option(
+    "--allow-changes",
+    is_flag=True,
+    help="Resume though the config or the data differ from those that the checkpoint was trained with.",
+)
 @locked_option
 @report_options
-def train_command(
+def train_command(  # noqa: PLR0913 - the options of the command
     configs: tuple[str, ...],
-    max_bad_lines: int,
     *,
+    max_bad_lines: int,
     dry_run: bool,
+    allow_changes: bool,
     locked: bool,
     report: Report,
     **options: Any,
@@ -73,9 +81,10 @@ def train_command(
     """Train a config, which is compiled first, or a resolved config, which is run as it is.
 
     - stands for standard input. Of several CONFIGS, each goes over those before it. Where `launch` asks for
-    several processes, they are started here, unless a launcher has done so. Ctrl-C stops the run; checkpoints
-    that it saved stay.
+    several processes, they are started here, unless a launcher has done so. Ctrl-C and SIGTERM save a
+    checkpoint at the end of the step and end the run with exit code 130 or 143; the second ends it at once.
     """
+    how = {"max_bad_lines": max_bad_lines, "allow_changes": allow_changes, "dry_run": dry_run}
     refuse_launch(report)
     place = find_place()
     compiled = read_configs(configs, place, **options)
@@ -88,12 +97,11 @@ def train_command(
         require_lock(configs, compiled)
     group = _group(compiled.resolved, place, report)
     if group:
-        words = ["--max-bad-lines", str(max_bad_lines), *["--dry-run"] * dry_run]
-        _start(compiled.resolved, group, words, report)
+        _start(compiled.resolved, group, how, report)
         return
     if place:
         take(place)
-    closing = _train(compiled.resolved, max_bad_lines, report, dry_run=dry_run)
+    closing = _train(compiled.resolved, how, report)
     if is_main_process():
         click.echo(closing, err=True)
 
@@ -171,23 +179,23 @@ def _group(resolved: dict[str, Any], place: Place | None, report: Report) -> Gro
         raise SystemExit(EXIT_FAILED) from None
 
 
-def _start(resolved: dict[str, Any], group: Group, words: list[str], report: Report) -> None:
+def _start(resolved: dict[str, Any], group: Group, how: dict[str, Any], report: Report) -> None:
     """Train with processes that are started here, and end as they do."""
+    words = [word for word in ("--allow-changes", "--dry-run") if how[word[2:].replace("-", "_")]]
     try:
-        run_processes(resolved, group, words)
+        run_processes(resolved, group, [*words, "--max-bad-lines", str(how["max_bad_lines"])])
     except Ended as ended:
         if ended.heading:
             click.echo(ended.heading, err=True)
         report.show(ended.findings, {})
-        if ended.exit_code == EXIT_STOPPED:
-            click.echo(_stopped(resolved), err=True)
+        _say_how_to_go_on(resolved, ended.findings)
         raise SystemExit(ended.exit_code) from None
-    except KeyboardInterrupt:
-        click.echo(_stopped(resolved), err=True)
-        raise SystemExit(EXIT_STOPPED) from None
+    except KeyboardInterrupt as stop:
+        _say_how_to_go_on(resolved)
+        raise SystemExit(exit_code(stop)) from None
 
 
-def _train(resolved: dict[str, Any], max_bad_lines: int, report: Report, *, dry_run: bool) -> str:
+def _train(resolved: dict[str, Any], how: dict[str, Any], report: Report) -> str:
     """Train, or only try to; return what there is to say of it."""
     from rich.console import Console  # noqa: PLC0415 - a mistake in the config is told before torch is loaded
 
@@ -198,17 +206,19 @@ def _train(resolved: dict[str, Any], max_bad_lines: int, report: Report, *, dry_
         with console.status("Loading PyTorch and transformers"):
             from silogen_runtime import dry_run as dry  # noqa: PLC0415
             from silogen_runtime.train import train  # noqa: PLC0415
-        if dry_run:
-            dry.dry_run(resolved, console=console, max_bad_lines=max_bad_lines)
+        if how.pop("dry_run"):
+            dry.dry_run(resolved, console=console, **how)
             return "it fits; nothing was saved"
-        return _closing(train(resolved, console=console, max_bad_lines=max_bad_lines))
+        return _closing(train(resolved, console=console, **how))
     except Refused as refused:
         _report_failure(refused.diagnostics, report)
-        raise SystemExit(EXIT_FAILED) from None
-    except KeyboardInterrupt:
         if is_main_process() and not is_shown_by_parent():
-            click.echo(_stopped(resolved), err=True)
-        raise SystemExit(EXIT_STOPPED) from None
+            _say_how_to_go_on(resolved, refused.diagnostics)
+        raise SystemExit(EXIT_FAILED) from None
+    except KeyboardInterrupt as stop:
+        if is_main_process() and not is_shown_by_parent():
+            _say_how_to_go_on(resolved)
+        raise SystemExit(exit_code(stop)) from None
 
 
 def _report_failure(findings: tuple[Diagnostic, ...], report: Report) -> None:
@@ -229,15 +239,20 @@ def _closing(outcome: Outcome) -> str:
     return "\n".join([", ".join([f"{outcome.steps} steps", *courses]), f"saved {outcome.final_checkpoint}"])
 
 
-def _stopped(resolved: dict[str, Any]) -> str:
-    """Return how to go on after the run was stopped."""
+def _say_how_to_go_on(resolved: dict[str, Any], failed_of: tuple[Diagnostic, ...] = ()) -> None:
+    """Say how to go on after the run was stopped, or failed of something that came on the way."""
     from silogen_runtime.checkpoints import newest_complete  # noqa: PLC0415 - start-up time
     from silogen_runtime.resolved import parse  # noqa: PLC0415
 
+    if failed_of and ON_THE_WAY.isdisjoint(finding.code for finding in failed_of):
+        return
     checkpoint = newest_complete(parse(resolved)).checkpoint
-    if checkpoint is None:
-        return "stopped; there is no checkpoint to go on from"
-    return f"stopped; to go on from {checkpoint}, write `resume_from_checkpoint: auto` under run_conf"
+    is_resuming = resolved["run"]["resume_from_checkpoint"] in {True, "auto"}
+    how = "start it again" if is_resuming else "write `resume_from_checkpoint: auto` under run_conf"
+    if checkpoint:
+        click.echo(f"{'' if failed_of else 'stopped; '}to go on from {checkpoint}, {how}", err=True)
+    elif not failed_of:
+        click.echo("stopped; there is no checkpoint to go on from", err=True)
 
 
 def main() -> NoReturn:

@@ -101,7 +101,9 @@ class Stopwatch(TrainerCallback):
         control.should_training_stop = state.global_step >= STEPS
 
 
-def dry_run(resolved: dict[str, Any], *, console: Console, max_bad_lines: int = 0) -> None:
+def dry_run(
+    resolved: dict[str, Any], *, console: Console, max_bad_lines: int = 0, allow_changes: bool = False
+) -> None:
     """Take two steps of a resolved config on its longest examples, and print the time and memory of it.
 
     Refused as the run would be. Nothing stays but the tokenized data in the cache, where the run finds it.
@@ -110,7 +112,7 @@ def dry_run(resolved: dict[str, Any], *, console: Console, max_bad_lines: int = 
     console = console if is_main_process() else Console(quiet=True)
     watch = Stopwatch()
     with quiet_libraries(), TemporaryDirectory(prefix="silogen-") as folder:
-        start = prepare(config)
+        start = prepare(config, resolved, allow_changes=allow_changes)
         parts = load_parts(
             parse(without_traces(resolved, folder)), console, max_bad_lines=max_bad_lines, stage=watch.stage
         )

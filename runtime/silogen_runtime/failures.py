@@ -7,12 +7,17 @@ import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import torch
 from peft import NoMatchingPeftModuleError
 from silogen_compiler.diagnostics import Diagnostic, Refused
 
+from silogen_runtime.memory import is_out_of_memory, out_of_memory
+from silogen_runtime.outputs import output_dir
+from silogen_runtime.space import disk_full, is_disk_full
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from silogen_config import ResolvedConfig
 
 TRACEBACK = "SILOGEN_TRACEBACK"  # environment variable that lets failures without a remedy pass as they are
 
@@ -27,14 +32,17 @@ LOADING_HELP = "check the path or the name; a private model needs `token: ${env:
 
 
 @contextmanager
-def explain_failures(stage: str) -> Iterator[None]:
-    """Turn any exception into Refused, with a remedy where there is one to name, else with the stage."""
+def explain_failures(stage: str, config: ResolvedConfig | None = None) -> Iterator[None]:
+    """Turn any exception into Refused, with a remedy where there is one to name, else with the stage.
+
+    Remedies name the values of `config`, the config of the run, where it is given.
+    """
     try:
         yield
     except Refused:
         raise
     except Exception as error:
-        finding = explain(error)
+        finding = _exhausted(error, stage, config) or explain(error)
         if finding is None and os.environ.get(TRACEBACK):
             raise
         raise Refused(finding or _failed(stage, error)) from error
@@ -43,13 +51,6 @@ def explain_failures(stage: str) -> Iterator[None]:
 def explain(error: Exception) -> Diagnostic | None:
     """Return what to tell a person about `error`; None where that is nothing but its own text."""
     first_line = bare(str(error)).partition("\n")[0]
-    if is_out_of_memory(error):
-        return Diagnostic(
-            "SG718",
-            first_line if "out of memory" in first_line else f"out of memory: {first_line}",
-            help="lower `max_per_device_train_batch_size` or `max_seq_length`,"
-            " write `gradient_checkpointing: true`, or load the model in 4 bits with an adapter",
-        )
     if isinstance(error, NoMatchingPeftModuleError):
         help_text = "write `target_modules: all-linear`, or names of the model's own layers"
         return Diagnostic("SG719", f"the adapter does not fit the model: {first_line}", help=help_text)
@@ -59,7 +60,7 @@ def explain(error: Exception) -> Diagnostic | None:
         return Diagnostic(
             "SG723",
             f"{(error.strerror or first_line).lower()}: {error.filename or 'unknown file'}",
-            help="free space, mend the permissions, or name another folder",
+            help="mend the permissions, or name another folder",
         )
     if isinstance(error, OSError) or first_line.startswith("Can't find 'adapter_config.json'"):
         return Diagnostic("SG720", f"can't load: {first_line}", help=LOADING_HELP)
@@ -71,9 +72,15 @@ def bare(text: str) -> str:
     return CREDENTIALS.sub("", text)
 
 
-def is_out_of_memory(error: Exception) -> bool:
-    kinds = (torch.OutOfMemoryError, MemoryError)
-    return isinstance(error, kinds) or "can't allocate memory" in str(error)
+def _exhausted(error: Exception, stage: str, config: ResolvedConfig | None) -> Diagnostic | None:
+    """Return what to say where memory or the disk has run out."""
+    if is_out_of_memory(error):
+        return out_of_memory(str(error).partition("\n")[0], stage, config)
+    if not is_disk_full(error):
+        return None
+    output = output_dir(config) if config else None
+    limit = config.trainer.args.get("save_total_limit") if config else None
+    return disk_full(getattr(error, "filename", None) or output or ".", limit)
 
 
 def _failed(stage: str, error: Exception) -> Diagnostic:

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from silogen_config import ResolvedConfig
 
 # Names under output_dir that a run gives itself.
-RESERVED = re.compile(r"checkpoint-\d+|resolved\.json|metrics\.jsonl|loss\.png|report\.html")
+RESERVED = re.compile(
+    r"checkpoint-\d+|resolved\.json|resolved\.lock\.json|versions\.json|metrics\.jsonl|loss\.png|report\.html"
+)
 
 # A folder with one of these was saved by silogen or transformers.
 SAVED = ("config.json", "adapter_config.json", "tokenizer_config.json", "tokenizer.json")

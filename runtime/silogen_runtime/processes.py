@@ -8,13 +8,16 @@ import os
 import signal
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
+import psutil
 from silogen_compiler.commands.report import EXIT_FAILED
 from silogen_compiler.diagnostics import Diagnostic, Refused
+
+from silogen_runtime.signals import ASKING, Signals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 ERROR_FILE = "TORCHELASTIC_ERROR_FILE"  # where torchrun looks for what a process that failed has to say
 OURS = "SILOGEN_STARTED"  # set for the processes that are started here: what they record is shown here
 NEED_A_GROUP = ("deepspeed", "fsdp")  # strategies that are no other for a single process
+STOPPED = {128 + number for number in ASKING}  # exit codes of processes that stopped at a signal
 TAIL, WIDTH = 20, 200  # lines, and characters of each, of the log of a process that died without a word
 
 Resolved = dict[str, Any]
@@ -105,14 +109,21 @@ def _endpoint(launch: Resolved) -> str:
 
 
 def run_processes(resolved: Resolved, group: Group, options: Sequence[str] = ()) -> None:
-    """Train with several processes, each with the command's `options`. Ended where they end early."""
+    """Train with several processes, each with the command's `options`. Ended where they end early.
+
+    The first SIGINT or SIGTERM is passed on to them, which save a checkpoint; the second ends them at once.
+    """
     from torch.distributed.elastic.multiprocessing import SignalException  # noqa: PLC0415 - only for several
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError  # noqa: PLC0415
     from torch.distributed.launcher.api import elastic_launch  # noqa: PLC0415
 
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # DDP warns of what transformers asks it for
     os.environ.setdefault("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // group.processes, 1)))
-    with TemporaryDirectory(prefix="silogen-") as folder, _started_here():
+    with (
+        TemporaryDirectory(prefix="silogen-") as folder,
+        _started_here(),
+        Signals(_pass_on, _end_all) as signals,
+    ):
         path = Path(folder, "resolved.json")
         path.write_text(json.dumps(resolved), "utf-8")
         try:
@@ -121,9 +132,35 @@ def run_processes(resolved: Resolved, group: Group, options: Sequence[str] = ())
             )
         except ChildFailedError as error:
             rank, failure = first_to_fail(error.failures)
-            raise _ended(failure, rank, resolved["launch"]["world_size"], Path(folder)) from None
+            ended = _ended(failure, rank, resolved["launch"]["world_size"], Path(folder))
+            raise _stopped(signals.number, failure) or ended from None
         except SignalException as stop:
             raise Ended(128 + stop.sigval) from None
+
+
+def _pass_on(number: int) -> None:
+    """Send a signal to the processes; before there are any, it ends the run."""
+    children = psutil.Process().children()
+    for child in children:
+        with suppress(psutil.NoSuchProcess):
+            child.send_signal(number)
+    if not children:
+        _end_all(number)
+
+
+def _end_all(number: int) -> NoReturn:
+    from torch.distributed.elastic.multiprocessing import SignalException  # noqa: PLC0415 - only for several
+
+    raise SignalException("stopped", signal.Signals(number))  # torchrun ends its processes at this
+
+
+def _stopped(number: int, failure: ProcessFailure) -> Ended | None:
+    """Return how a run ended at a signal, `number`, or at one that its processes heard; None if it failed."""
+    if failure.error_file_data.get("findings"):
+        return None
+    if number:
+        return Ended(128 + number)
+    return Ended(failure.exitcode) if failure.exitcode in STOPPED else None
 
 
 def _torchrun(group: Group, folder: str) -> LaunchConfig:
@@ -140,6 +177,7 @@ def _torchrun(group: Group, folder: str) -> LaunchConfig:
         rdzv_endpoint=group.endpoint,
         rdzv_configs={} if group.rank is None else {"rank": group.rank},
         max_restarts=0,
+        signals_to_handle="SIGHUP,SIGQUIT",  # others reach the processes, which save a checkpoint first
         logs_specs=DefaultLogsSpecs(folder, dict.fromkeys(range(1, group.processes), Std.ALL)),
     )
 

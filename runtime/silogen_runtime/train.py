@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -10,7 +10,6 @@ import torch
 from peft import PeftModel
 from rich.console import Console
 from silogen_compiler.diagnostics import Diagnostic, Refused, has_errors
-from silogen_compiler.files import write_whole
 from silogen_compiler.trainable import uncontinued
 from silogen_config import CallSpec
 
@@ -24,7 +23,11 @@ from silogen_runtime.model import load_model
 from silogen_runtime.model_card import FinishedRun, write_card
 from silogen_runtime.progress import MetricsFile, ProgressLine, read_metrics, reported
 from silogen_runtime.quiet import quiet_libraries
+from silogen_runtime.records import Records
 from silogen_runtime.resolved import parse
+from silogen_runtime.resuming import check_resumed
+from silogen_runtime.signals import Signals, Stopped
+from silogen_runtime.stopping import StopCallback, announce
 from silogen_runtime.summary import show_findings, show_summary
 from silogen_runtime.tokenizer import for_inference, load_tokenizer
 from silogen_runtime.tracking import check_tracking, tracked
@@ -69,18 +72,23 @@ class Parts(NamedTuple):
     loaded: LoadedModel
 
 
-def train(resolved: dict[str, Any], *, console: Console, max_bad_lines: int = 0) -> Outcome:
+def train(
+    resolved: dict[str, Any], *, console: Console, max_bad_lines: int = 0, allow_changes: bool = False
+) -> Outcome:
     """Run a resolved config to its end. Refused where the config, the data or the machine don't allow it.
 
-    Up to `max_bad_lines` lines of the data files that can't be trained on are left out.
+    Up to `max_bad_lines` lines of the data files that can't be trained on are left out. With `allow_changes`
+    a run goes on from a checkpoint of another config. Stopped where SIGINT or SIGTERM came while it trained.
     """
     config = parse(resolved)
+    explained = partial(explain_failures, config=config)
     console = console if is_main_process() else Console(quiet=True)
     with quiet_libraries():
-        start = prepare(config)
-        args, chat, data, loaded = load_parts(config, console, max_bad_lines=max_bad_lines)
+        start = prepare(config, resolved, allow_changes=allow_changes)
+        parts = load_parts(config, console, max_bad_lines=max_bad_lines, stage=explained)
+        args, chat, data, loaded = parts
 
-        with explain_failures("setting up the trainer"):
+        with explained("setting up the trainer"):
             output_dir = Path(args.output_dir)
             output_dir.mkdir(parents=True, exist_ok=True)
             progress = ProgressLine(console)
@@ -91,16 +99,16 @@ def train(resolved: dict[str, Any], *, console: Console, max_bad_lines: int = 0)
             show_findings(console, warnings)
             plan = make_plan(trainer, step_of(start.checkpoint))
             show_summary(console, data, plan)
-            if is_main_process():
-                write_whole(output_dir / "resolved.json", json.dumps(resolved, indent=2) + "\n")
+            trainer.records = Records(resolved, output_dir if args.should_save else None)
 
         with (
+            Signals(announce) as signals,
             tracked(trainer, config, resolved, console) as untracked,
             reported(output_dir, resolved, plan.steps),
         ):
-            with explain_failures("training"), progress.bar:
-                run_steps(trainer, plan, start.checkpoint)
-            with explain_failures("saving the model"):
+            with explained("training"), progress.bar:
+                run_steps(trainer, plan, start.checkpoint, signals)
+            with explained("saving the model"):
                 refuse_lost_weights(trainer.model)
                 final = output_dir / config.run.final_checkpoint_name
                 weights = gathered_weights(trainer)
@@ -131,18 +139,15 @@ def load_parts(
     return Parts(args, chat, data, loaded)
 
 
-def prepare(config: ResolvedConfig) -> Start:
+def prepare(config: ResolvedConfig, resolved: dict[str, Any], *, allow_changes: bool = False) -> Start:
     """Check the machine, set the environment, and return where the run starts, with all warnings."""
     with explain_failures("checking the machine"):
         start = choose_start(config)
-        warnings = refuse_or_return(
-            [
-                *check_machine(config),
-                *start.diagnostics,
-                *moved_reference(config, start),
-                *(uncontinued(adapter_class(config)) if start.checkpoint else ()),
-            ]
-        )
+        findings = [*check_machine(config), *start.diagnostics, *moved_reference(config, start)]
+        if start.checkpoint:
+            findings += uncontinued(adapter_class(config))
+            findings += check_resumed(resolved, start.checkpoint, allow_changes=allow_changes)
+        warnings = refuse_or_return(findings)
         set_environment(config)
         refuse_or_return([*check_tracking(config)])
         if config.run.determinism == "half":
@@ -157,11 +162,16 @@ def refuse_or_return(findings: list[Diagnostic]) -> list[Diagnostic]:
     return findings
 
 
-def run_steps(trainer: Trainer, plan: Plan, checkpoint: Path | None) -> None:
-    """Train from the checkpoint on; from the last one, only take up its weights."""
+def run_steps(trainer: Trainer, plan: Plan, checkpoint: Path | None, signals: Signals) -> None:
+    """Train from the checkpoint on; from the last one, only take up its weights. Stopped at a signal."""
     if plan.first_step >= plan.steps:  # the trainer would take one more step
         trainer.args.max_steps, trainer.args.num_train_epochs = -1, 0
+    stop = StopCallback(signals)
+    trainer.add_callback(stop)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if stop.is_stopped:
+        trainer.accelerator.wait_for_everyone()
+        raise Stopped(stop.number)
 
 
 def save_final(
@@ -180,6 +190,7 @@ def save_final(
         only = adapter_alone(finished.config) if isinstance(model, PeftModel) else {}
         model.save_pretrained(temporary, state_dict=weights, **only)
         for_inference(chat).save_pretrained(temporary)
+        trainer.records.write(temporary)
         write_card(finished, temporary)
 
 

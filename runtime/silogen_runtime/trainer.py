@@ -17,6 +17,7 @@ from trl.trainer.dpo_trainer import DataCollatorForPreference
 
 from silogen_runtime.chat import IGNORED
 from silogen_runtime.model import new_tokens_finding
+from silogen_runtime.saving import WholeCheckpoints
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from silogen_runtime.tokenizer import ChatTokenizer, TokenizerType
 
     Args: TypeAlias = "trl.SFTConfig | trl.DPOConfig"
-    Trainer: TypeAlias = "trl.SFTTrainer | trl.DPOTrainer"
+    Trainer: TypeAlias = "ConversationTrainer | PreferenceTrainer"
     Batch = BatchEncoding
     Collator = Callable[[list[dict[str, Any]]], Batch]
 
@@ -39,14 +40,18 @@ if TYPE_CHECKING:
 EMBED_THEMSELVES = (peft.PromptTuningConfig, peft.PromptEncoderConfig)
 
 
-class PreferenceTrainer(trl.DPOTrainer):  # type: ignore[misc]
+class ConversationTrainer(WholeCheckpoints, trl.SFTTrainer):  # type: ignore[misc]
+    """TRL's trainer for conversations."""
+
+
+class PreferenceTrainer(WholeCheckpoints, trl.DPOTrainer):  # type: ignore[misc]
     """TRL's trainer for preferences that are tokens already."""
 
     def _prepare_dataset(self, dataset: Dataset, *_: object) -> Dataset:
         return dataset
 
 
-TRAINERS = {"sft": trl.SFTTrainer, "dpo": PreferenceTrainer}
+TRAINERS: dict[str, type[Trainer]] = {"sft": ConversationTrainer, "dpo": PreferenceTrainer}
 
 
 class Plan(NamedTuple):

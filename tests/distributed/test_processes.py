@@ -26,7 +26,7 @@ def test_a_config_starts_its_processes_and_resumes_exactly(config, start, tmp_pa
     assert json.loads((out / "resolved.json").read_text())["launch"]["world_size"] == 2
     assert [line["step"] for line in metrics(out)] == [1, 2, 3, 4, 4]
     kept = {"checkpoint-2", "checkpoint-4", "checkpoint-final", "loss.png", "report.html", "metrics.jsonl"}
-    kept |= {"resolved.json", "README.md"}
+    kept |= {"resolved.json", "resolved.lock.json", "versions.json", "README.md"}
     assert {entry.name for entry in out.iterdir()} == kept
 
     weights, whole = (out / "checkpoint-final" / "model.safetensors").read_bytes(), losses(out)
@@ -91,14 +91,16 @@ def test_a_rank_that_dies_stops_all(request, moment, sent, shown):
     assert not ranks["0"].is_running()
 
 
-def test_a_signal_reaches_all(training):
+def test_a_signal_reaches_all(training, tmp_path):
     process, ranks = training
     process.send_signal(signal.SIGINT)
     code, printed = finish(process)
     assert code == 130, printed
     assert not psutil.wait_procs(ranks.values(), timeout=5)[1]
     assert "error" not in printed
-    assert "stopped; there is no checkpoint to go on from\n" in printed
+    assert printed.count("SIGINT: saving a checkpoint at the end of this step, then stopping;") == 1
+    (checkpoint,) = (tmp_path / "run").glob("checkpoint-*")
+    assert f"stopped; to go on from {checkpoint}, write `resume_from_checkpoint: auto`" in printed
 
 
 def test_what_all_processes_find_is_said_once(config, start, tmp_path):

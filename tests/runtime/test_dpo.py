@@ -76,8 +76,9 @@ def test_the_losses_are_those_of_plain_trl(resolve, run, tmp_path, bos_model, pe
         (None, None, {"precompute_ref_log_probs": True}),
         (LORA, None, {"disable_dropout": False}),
         (LORA, FOUR_BITS, {}),
+        (LORA, {"load_in_8bit": True}, {}),
     ],
-    ids=["full", "precomputed", "lora", "4-bit"],
+    ids=["full", "precomputed", "lora", "4-bit", "8-bit"],
 )
 def test_a_resumed_run_ends_in_the_same_weights(resolve, run, tmp_path, peft, quantization, args):  # noqa: PLR0913, PLR0917
     quantization = quantization and {"class": "BitsAndBytesConfig", "kwargs": quantization}

@@ -30,7 +30,16 @@ def test_a_name_stays_inside_the_output_folder(refusals, key, name):
 
 
 @pytest.mark.parametrize(
-    "name", ["checkpoint-12", "metrics.jsonl", "resolved.json", "loss.png", "report.html"]
+    "name",
+    [
+        "checkpoint-12",
+        "metrics.jsonl",
+        "resolved.json",
+        "resolved.lock.json",
+        "versions.json",
+        "loss.png",
+        "report.html",
+    ],
 )
 def test_a_name_is_not_one_that_the_run_gives(refusals, name):
     assert refusals(final_checkpoint_name=name) == [

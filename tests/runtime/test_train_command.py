@@ -165,27 +165,32 @@ def test_nonsense_of_a_launcher_is_told_by_every_process(config, monkeypatch):
     assert "error[SG733]: `RANK` is `one`, not a whole number from 0 on" in result.stderr
 
 
-@pytest.mark.parametrize("saves", [True, False])
-def test_an_interrupted_run_says_how_to_go_on(config, tmp_path, monkeypatch, saves):
-    if saves:
-        text = config.read_text()
-        config.write_text(
-            text.replace("logging_steps:", "save_strategy: steps\n  save_steps: 1\n  logging_steps:")
-        )
-    steps = []
+def at_step_begin(monkeypatch, step, act):
+    def begin(*given, **_):
+        if given[2].global_step == step - 1:
+            act()
 
-    def interrupt(*_, **__):
-        steps.append(1)
-        if len(steps) == 2:
-            signal.raise_signal(signal.SIGINT)
+    monkeypatch.setattr(ProgressLine, "on_step_begin", begin, raising=False)
 
-    monkeypatch.setattr(ProgressLine, "on_step_end", interrupt)
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_run_says_how_to_go_on(config, tmp_path, monkeypatch, number, code):
+    at_step_begin(monkeypatch, 2, lambda: signal.raise_signal(number))
+    result = train(config)
+    assert result.exit_code == code
+    told = f"stopped; to go on from {tmp_path}/out/checkpoint-2, write `resume_from_checkpoint: auto`"
+    assert result.stderr.endswith(f"{told} under run_conf\n")
+    assert not (tmp_path / "out" / "checkpoint-final").exists()
+
+
+def test_a_run_that_was_stopped_at_once_has_no_checkpoint(config, monkeypatch):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    at_step_begin(monkeypatch, 2, interrupt)
     result = train(config)
     assert result.exit_code == 130
-    checkpoint = tmp_path / "out" / "checkpoint-1"
-    told = f"stopped; to go on from {checkpoint}, write `resume_from_checkpoint: auto` under run_conf\n"
-    assert result.stderr.endswith(told if saves else "stopped; there is no checkpoint to go on from\n")
-    assert not (tmp_path / "out" / "checkpoint-final").exists()
+    assert result.stderr.endswith("stopped; there is no checkpoint to go on from\n")
 
 
 def test_a_failure_of_a_library_is_a_finding(config, monkeypatch):

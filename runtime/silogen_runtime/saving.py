@@ -1,0 +1,84 @@
+"""Checkpoints that count only when they were written to the end."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from silogen_compiler.diagnostics import Refused
+
+from silogen_runtime.defects import MARK, find_defect
+from silogen_runtime.signals import ASKING
+from silogen_runtime.space import disk_full, is_disk_full
+
+if TYPE_CHECKING:
+    from silogen_runtime.records import Records
+
+
+PATIENCE = 10.0  # seconds that a checkpoint waits for the files of the run to be hashed
+
+
+class WholeCheckpoints:
+    """A part of a trainer: its checkpoints hold the records of the run, and no file of an earlier one.
+
+    What could not be written to the end is removed. Refused where there is no space for it. Processes that
+    load data leave signals to the one that trains.
+    """
+
+    records: Records
+
+    def get_train_dataloader(self) -> Any:
+        return deaf(super().get_train_dataloader())  # type: ignore[misc]
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
+        return deaf(super().get_eval_dataloader(eval_dataset))  # type: ignore[misc]
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        trainer: Any = self
+        folder = Path(trainer.args.output_dir, f"checkpoint-{trainer.state.global_step}")
+        try:
+            self._begin(folder)
+            super()._save_checkpoint(model, trial)  # type: ignore[misc]
+        except Exception as error:
+            if find_defect(folder, with_states=False):
+                shutil.rmtree(folder, ignore_errors=True)
+            if not is_disk_full(error):
+                raise
+            needed = size_of_checkpoint(trainer.model, trainer.optimizer)
+            finding = disk_full(trainer.args.output_dir, trainer.args.save_total_limit, needed)
+            raise Refused(finding) from error
+
+    def _begin(self, folder: Path) -> None:
+        """Remove what is there of an earlier run, its mark first, and write the records."""
+        trainer: Any = self
+        if trainer.args.should_save:
+            (folder / MARK).unlink(missing_ok=True)
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True, exist_ok=True)
+            self.records.write(folder, PATIENCE)
+        trainer.accelerator.wait_for_everyone()
+
+
+def deaf(loader: Any) -> Any:
+    """Return a data loader whose processes outlive the signals that SLURM sends to all processes of a job."""
+    start = loader.worker_init_fn
+
+    def ignore_signals(worker: int) -> None:
+        for number in ASKING:
+            signal.signal(number, signal.SIG_IGN)
+        if start:
+            start(worker)
+
+    loader.worker_init_fn = ignore_signals
+    return loader
+
+
+def size_of_checkpoint(model: Any, optimizer: Any) -> int:
+    """Return the bytes of the weights that are saved, and of what the optimizer keeps of them."""
+    is_adapter = hasattr(model, "peft_config")
+    saved = [weight for weight in model.parameters() if weight.requires_grad or not is_adapter]
+    states = [value for state in optimizer.state.values() for value in state.values()]
+    kept = [value for value in states if hasattr(value, "numel")]
+    return sum(tensor.numel() * tensor.element_size() for tensor in (*saved, *kept))
