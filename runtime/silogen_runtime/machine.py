@@ -15,7 +15,7 @@ from silogen_compiler.trainable import untrainable
 from silogen_config import CallSpec, Concatenation, PretrainedAdapter
 from transformers.integrations.integration_utils import get_available_reporting_integrations
 
-from silogen_runtime.devices import bf16, fp16, on_gpu, placement, tf32
+from silogen_runtime.devices import bf16, dora, fp16, on_gpu, placement, tf32
 from silogen_runtime.failures import TRACKING_HELP
 from silogen_runtime.outputs import check_outputs
 from silogen_runtime.sharing import launcher_strategy, processes, sharding
@@ -228,6 +228,7 @@ RULES: tuple[Callable[[ResolvedConfig], Findings], ...] = (
     bf16,
     fp16,
     tf32,
+    dora,
     placement,
     attention,
     packages,
