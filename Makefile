@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test test-distributed fuzz lint generate generate-check docs targets bench clean
+.PHONY: setup demo test test-distributed test-all fuzz lint generate generate-check docs targets bench clean
 
 setup: $(READY)
 
@@ -27,6 +27,10 @@ fuzz: $(READY)
 # Runs of several processes, with DeepSpeed: minutes, on two cores.
 test-distributed: $(VENV)/.deepspeed
 	$(BIN)/python -m pytest tests/distributed
+
+# Every method with every adapter, quantization, template and strategy. Minutes, on two cores.
+test-all: $(VENV)/.deepspeed
+	$(BIN)/python -m pytest tests/matrix --wide
 
 $(VENV)/.deepspeed: $(READY)
 	$(BIN)/pip install -q -c constraints.txt -e '.[deepspeed]'

@@ -40,40 +40,32 @@ class Cell(NamedTuple):
         return ":".join(self)
 
 
-class Refusal(NamedTuple):
-    """The code that cells are refused with, and the stage of a run that finds it."""
-
-    code: str
-    stage: int
-    refuses: Callable[[Cell], bool]
-
-
-COMPILER, TOKENIZER, MODEL = range(3)
-
-REFUSALS = (
-    # integers have no gradients
-    Refusal("SG306", COMPILER, lambda cell: cell.peft == "NO_PEFT" and cell.quantization != "none"),
-    # peft builds on shapes that packed weights don't have, and loses the scales of 8-bit weights on a CPU
-    Refusal("SG359", COMPILER, lambda cell: (cell.peft, cell.quantization) in MISFITS),
-    # parameters are sharded over GPUs
-    Refusal("SG362", COMPILER, lambda cell: cell.strategy in SHARDED),
-    Refusal("SG364", COMPILER, lambda cell: cell.strategy == "fsdp" and cell.quantization == "8-bit"),
-    # dpo starts from a model that knows its template
-    Refusal("SG735", TOKENIZER, lambda cell: cell.method == "dpo" and cell.vocabulary == "new"),
-    # new rows of the embeddings must fit and be trained
-    Refusal("SG716", MODEL, lambda cell: cell.vocabulary == "new" and cell.quantization != "none"),
-    Refusal("SG716", MODEL, lambda cell: cell.vocabulary == "new" and cell.peft == "PROMPT_TUNING"),
-)
 MISFITS = {("LOHA", "4-bit"), ("DORA", "8-bit")}
+
+# The code of each refusal, with the cells that it is for. All are told before anything is loaded.
+REFUSALS: tuple[tuple[str, Callable[[Cell], bool]], ...] = (
+    # integers have no gradients
+    ("SG306", lambda cell: cell.peft == "NO_PEFT" and cell.quantization != "none"),
+    # peft takes packed weights for whole ones, and on a CPU loses the scales of weights in 8 bits
+    ("SG359", lambda cell: (cell.peft, cell.quantization) in MISFITS),
+    # parameters are sharded over GPUs
+    ("SG362", lambda cell: cell.strategy in SHARDED),
+    ("SG364", lambda cell: cell.strategy == "fsdp" and cell.quantization == "8-bit"),
+    # new rows of the embeddings must fit in, and be trained
+    ("SG716", lambda cell: adds_tokens(cell, "sft") and cell.quantization != "none"),
+    ("SG716", lambda cell: adds_tokens(cell, "sft") and cell.peft == "PROMPT_TUNING"),
+    # dpo starts from a model that knows its template
+    ("SG735", lambda cell: adds_tokens(cell, "dpo")),
+)
+
+
+def adds_tokens(cell: Cell, method: str) -> bool:
+    return cell.method == method and cell.vocabulary == "new"
 
 
 def refusals(cell: Cell) -> set[str]:
-    """Return the codes that the first stage to find any refuses the cell with; none where it is legal."""
-    for stage in (COMPILER, TOKENIZER, MODEL):
-        codes = {rule.code for rule in REFUSALS if rule.stage == stage and rule.refuses(cell)}
-        if codes:
-            return codes
-    return set()
+    """Return the codes that the cell is refused with; none where it is legal."""
+    return {code for code, refuses in REFUSALS if refuses(cell)}
 
 
 def every_cell() -> list[Cell]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import tempfile
+from collections import Counter
 
 import pytest
 import torch
@@ -14,7 +16,7 @@ from paths import ROOT
 os.environ.setdefault("HF_DATASETS_CACHE", tempfile.mkdtemp(prefix="silogen-tests-"))
 sys.path.append(str(ROOT / "tests" / "runtime"))
 
-from cells import ALONE, SHARDED, covering, every_cell
+from cells import ALONE, AXES, SHARDED, Cell, covering, every_cell, refusals
 from configs import write_shared
 from worlds import Worlds
 
@@ -49,3 +51,22 @@ def worlds(request, tmp_path_factory, shared):
     worlds = Worlds(cells, folder, folder / "shared.json")
     yield worlds
     worlds.end()
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Print how many cells trained, were refused, and failed, by strategy."""
+    counts = Counter()
+    for outcome in ("passed", "failed", "error"):
+        for report in terminalreporter.getreports(outcome):
+            match = re.search(r"test_the_matrix\[(.*)\]", report.nodeid)
+            if match and (report.when == "call" or outcome == "error"):
+                cell = Cell(*match[1].split(":"))
+                legal = "refused" if refusals(cell) else "trained"
+                counts[cell.strategy, legal if outcome == "passed" else "failed"] += 1
+    if counts:
+        columns = ("trained", "refused", "failed")
+        terminalreporter.section("cells")
+        terminalreporter.line(f"{'':8}" + "".join(f"{name:>9}" for name in columns))
+        for strategy in AXES["strategy"]:
+            row = "".join(f"{counts[strategy, name]:>9}" for name in columns)
+            terminalreporter.line(f"{strategy:8}{row}")

@@ -62,9 +62,7 @@ def run(cell: Cell, shared: dict[str, str], folder: Path, watched: Watched) -> R
     if has_errors(compiled.diagnostics):
         return refused(compiled.diagnostics)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            outcome = story.train(compiled.resolved, console=Console(file=io.StringIO()))
+        outcome = story.train(compiled.resolved, console=Console(file=io.StringIO()))
     except Refused as error:
         return refused(error.diagnostics) | {"why": reasons(error)}
     weights = trained(watched.trainer.model)
@@ -105,6 +103,8 @@ def loads_back(trainer: Trainer, folder: Path) -> bool:
 
 def main(cells: Path, shared: Path, out: Path) -> None:
     torch.set_num_threads(1)
+    warnings.simplefilter("error")
+    warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated")  # peft's, while loading
     gc.freeze()  # what is imported is not searched for garbage again at the end of each training
     story.draw_loss = story.write_report = lambda *_: None  # pictures take longer than the training
     watched = story.build_trainer = Watched()
