@@ -32,4 +32,4 @@ def check_losses(worlds, cell, losses):
     assert all(math.isfinite(loss) for loss in losses)
     alone = cell._replace(strategy="single")
     if alone in worlds.cells:
-        assert losses == pytest.approx(worlds.result(alone)[0]["losses"], rel=1e-4)
+        assert losses == pytest.approx(worlds.result(alone)[0]["losses"], rel=1e-5)

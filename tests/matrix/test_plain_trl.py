@@ -46,7 +46,7 @@ def pytest_generate_tests(metafunc):
     wide = metafunc.config.getoption("--wide")
     kinds = [*EVERYTHING, *ANSWERS] if wide else ANSWERS
     metafunc.parametrize("kind", kinds, ids=":".join)
-    metafunc.parametrize("adapter", AXES["peft"] if wide else ("NO_PEFT", "DORA"))
+    metafunc.parametrize("adapter", AXES["peft"] if wide else ("DORA",))
 
 
 def rows_of(kind):
