@@ -6,7 +6,8 @@ BIN := $(VENV)/bin
 PARALLEL := -n logical --maxprocesses 8 --dist worksteal
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test test-distributed test-faults fuzz lint generate generate-check docs targets bench bench-gpu clean
+.PHONY: setup demo test test-distributed test-faults test-all fuzz lint generate generate-check docs targets bench \
+	bench-gpu clean
 
 setup: $(READY)
 
@@ -33,6 +34,10 @@ test-faults: $(READY)
 # Runs of several processes, with DeepSpeed: minutes, on two cores. Two at a time: each also waits.
 test-distributed: $(VENV)/.deepspeed
 	$(BIN)/python -m pytest tests/distributed -n 2 --dist loadgroup
+
+# Every method with every adapter, quantization, template and strategy. Minutes, on two cores.
+test-all: $(VENV)/.deepspeed
+	$(BIN)/python -m pytest tests/matrix --wide
 
 $(VENV)/.deepspeed: $(READY)
 	$(BIN)/pip install -q -c constraints.txt -e '.[deepspeed]'

@@ -26,6 +26,7 @@ def pytest_addoption(parser):
     parser.addoption(
         "--update-cases", action="store_true", help="write what the cases print as expected output"
     )
+    parser.addoption("--wide", action="store_true", help="train every cell of the matrix, not a few")
 
 
 def pytest_ignore_collect(collection_path, config):

@@ -329,6 +329,10 @@ CODES: dict[str, Code] = {
         "reference model cannot move",
         "`sync_ref_model` moves the reference model towards the trained one. With an adapter there is no second model, and results computed in advance do not follow it.",
     ),
+    "SG359": _error(
+        "adapter can't read quantized weights",
+        "Some adapters compute with the weights of the model themselves. Of weights in 4 or 8 bits peft gives them the bits, with which they fail in the first steps, or train towards nothing.",
+    ),
     "SG360": _error(
         "setting of another strategy",
         "The key is about one way of sharing the model among processes, and `launch.strategy` chooses another or none. It would have no effect.",

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from silogen_compiler.diagnostics import Diagnostic, Findings
+from silogen_config import CallSpec
 
 if TYPE_CHECKING:
     from silogen_config import ResolvedConfig
@@ -56,6 +57,18 @@ def tf32(config: ResolvedConfig) -> Findings:
             "SG703",
             "tf32 is on, but only NVIDIA GPUs from the Ampere generation on have it",
             help="remove `tf32`",
+        )
+
+
+def dora(config: ResolvedConfig) -> Findings:
+    """Refuse DoRA where peft 0.21 loses the scales of the weights, in the second step."""
+    kwargs = config.peft.kwargs if isinstance(config.peft, CallSpec) else {}
+    in_8_bits = config.quantization and config.quantization.kwargs.get("load_in_8bit")
+    if kwargs.get("use_dora") and in_8_bits and not on_gpu(config):
+        yield Diagnostic(
+            "SG359",
+            "without a GPU `use_dora` does not work with weights in 8 bits",
+            help="remove it, or write `load_in_4bit: true`",
         )
 
 

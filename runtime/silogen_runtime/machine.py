@@ -18,7 +18,7 @@ from transformers.integrations.integration_utils import (
     get_available_reporting_integrations,
 )
 
-from silogen_runtime.devices import bf16, fp16, on_gpu, placement, tf32
+from silogen_runtime.devices import bf16, dora, fp16, on_gpu, placement, tf32
 from silogen_runtime.earlier_adapter import check_adapter
 from silogen_runtime.failures import TRACKING_HELP
 from silogen_runtime.outputs import check_outputs
@@ -238,6 +238,7 @@ RULES: tuple[Callable[[ResolvedConfig], Findings], ...] = (
     bf16,
     fp16,
     tf32,
+    dora,
     placement,
     attention,
     packages,

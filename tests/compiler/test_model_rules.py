@@ -76,13 +76,14 @@ def config(model, peft=None, *, peft_type="LORA", args=None, quant=None, **secti
         "data_conf": {
             "training_data": {"type": "CONCATENATION", "datasets": [{"path": "a.jsonl"}]},
             "validation_data": {"type": "NONE"},
+            "chat_template_name": sections.get("template", "keep-original"),
         },
-        "method": "sft",
+        "method": sections.get("method", "sft"),
         "training_args": sections.get("training_args", {}),
         "batchsize_conf": {"total_train_batch_size": 1, "max_per_device_train_batch_size": 1},
         "peft_conf": adapter,
         "run_conf": {"model": model, "model_args": args or {}, **sections.get("run_conf", {})},
-        "sft_args": {"max_seq_length": sections.get("length", 1024)},
+        **({} if "method" in sections else {"sft_args": {"max_seq_length": sections.get("length", 1024)}}),
         **({"quant_conf": {"quantization_type": "bits-and-bytes", **quant}} if quant else {}),
     }
 
@@ -511,6 +512,21 @@ def test_a_tokenizer_larger_than_the_model(llama, tmp_path):
     (tmp_path / "other" / "tokenizer.json").write_text(bpe(50))
     assert codes(llama, run_conf={"tokenizer": str(tmp_path / "other")}) == []
     assert codes(llama, run_conf={"tokenizer": "org/other"}) == []
+
+
+def test_tokens_that_a_template_can_not_add(llama, tmp_path):
+    chatty = {"template": "chat-ml"}
+    assert codes(llama, method="dpo", **chatty) == []  # the tokenizer is elsewhere
+    (tmp_path / "model" / "tokenizer.json").write_text(bpe(98))
+    assert codes(llama, method="dpo", **chatty) == ["SG735"]
+    assert codes(llama, **chatty) == []
+    assert codes(llama, quant={"load_in_4bit": True}, **chatty) == []  # two rows to spare
+    (tmp_path / "model" / "tokenizer.json").write_text(bpe(99))
+    assert codes(llama, quant={"load_in_4bit": True}, **chatty) == ["SG716"]
+    prompts = {"num_virtual_tokens": 4}
+    assert codes(llama, prompts, peft_type="PROMPT_TUNING", **chatty) == ["SG716"]
+    (tmp_path / "model" / "added_tokens.json").write_text('{"<|im_start|>": 100, "<|im_end|>": 101}')
+    assert codes(llama, method="dpo", **chatty) == []
 
 
 def test_special_tokens_out_of_range(tmp_path):

@@ -10,6 +10,7 @@ import torch
 from paths import ROOT
 from peft import LoraConfig, PeftModel, get_peft_model
 from silogen_compiler import trainable
+from silogen_compiler.chat_templates import chat_template
 from silogen_compiler.diagnostics import Refused
 from silogen_compiler.pipeline import compile_text
 from silogen_runtime import machine
@@ -205,8 +206,10 @@ def test_a_type_whose_package_is_missing_is_refused(compiled, run, monkeypatch):
 
 @pytest.mark.parametrize("peft_type", ["PROMPT_TUNING", "P_TUNING", "TRAINABLE_TOKENS"])
 def test_new_tokens_that_it_would_not_learn_are_refused(compiled, run, peft_type):
+    resolved = compiled(peft_type)
+    resolved["tokenizer"]["chat_template"] = chat_template("chat-ml")
     with pytest.raises(Refused, match=r"SG716.*does not train their embeddings"):
-        run(compiled(peft_type, template="chat-ml"))
+        run(resolved)
 
 
 def test_new_tokens_among_its_tokens_are_learned(compiled, run, byte_level_model):

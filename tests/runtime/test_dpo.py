@@ -9,6 +9,7 @@ import trl
 from datasets import Dataset
 from peft import AutoPeftModelForCausalLM, LoraConfig
 from safetensors.torch import load_file
+from silogen_compiler.chat_templates import chat_template
 from silogen_compiler.diagnostics import Refused
 from silogen_runtime.examples import Preference
 from silogen_runtime.preferences import encode_pairs, render_pair
@@ -142,7 +143,7 @@ def test_a_template_that_would_add_tokens_is_refused(resolve, run, bos_model):
     with pytest.raises(
         Refused, match=r"SG735: template `chat-ml` needs .*: `<\|im_start\|>`, `<\|im_end\|>`"
     ):
-        run(resolve(model=bos_model, template="chat-ml"))
+        run(resolve(model=bos_model, tokenizer={"chat_template": chat_template("chat-ml")}))
 
 
 @pytest.mark.parametrize(

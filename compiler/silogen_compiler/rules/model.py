@@ -6,11 +6,13 @@ module names are known, from its family: what does not fit them is a warning.
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
+from silogen_compiler.chat_templates import TOKENS
 from silogen_compiler.diagnostics import Diagnostic, Findings
 from silogen_compiler.rules.adapters import block_sizes, module_names, valid_patterns
-from silogen_compiler.rules.model_files import ModelFiles, read_model, vocabulary_size
+from silogen_compiler.rules.model_files import ModelFiles, missing_tokens, read_model, vocabulary_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +23,8 @@ ARGS = "run_conf.model_args"
 
 FLASH = {"flash_attention_2", "flash_attention_3"}
 MAX_FLASH_HEAD = 256
+
+EMBED_THEMSELVES = {"PROMPT_TUNING", "P_TUNING"}  # past embeddings that are trained beside them
 
 # What a checkpoint in 4 or 8 bits settles for good.
 SETTLED = ("load_in_4bit", "load_in_8bit", "bnb_4bit_quant_type", "bnb_4bit_use_double_quant")
@@ -139,6 +143,27 @@ def vocabulary(values: Values, model: ModelFiles) -> Findings:
         yield Diagnostic("SG327", message, span, "they will grow, and a new base model be saved")
 
 
+def template_tokens(values: Values, model: ModelFiles) -> Findings:
+    """Refuse a template whose tokens the tokenizer lacks, where they can't be added and learned."""
+    is_dpo, embeds_itself = values["method"] == "dpo", values["peft_conf.peft_type"] in EMBED_THEMSELVES
+    tokens, _ = TOKENS[values["data_conf.chat_template_name"]]
+    if not tokens or not (is_dpo or embeds_itself or values.bit_widths()):
+        return
+    folder = values["run_conf.tokenizer"] or model.folder
+    new = missing_tokens(folder, tokens)
+    span = values.span("data_conf.chat_template_name")
+    label = "write the one that the model was trained with, or keep-original"
+    added = f"the chat template adds {len(new)} tokens to the vocabulary"
+    if new and is_dpo:
+        message = "dpo adds no tokens, and the tokenizer lacks " + ", ".join(f"`{token}`" for token in new)
+        yield Diagnostic("SG735", message, span, label)
+    elif new and embeds_itself:
+        message = f"{added}, but {values['peft_conf.peft_type']} does not train their embeddings"
+        yield Diagnostic("SG716", message, span, label)
+    elif new and (vocabulary_size(folder) or 0) + len(new) > (model.number("vocab_size") or sys.maxsize):
+        yield Diagnostic("SG716", f"{added}, but a quantized model can't grow", span, label)
+
+
 def special_tokens(values: Values, model: ModelFiles) -> Findings:
     rows = model.number("vocab_size")
     for key in ("eos_token_id", "bos_token_id"):
@@ -167,6 +192,7 @@ MODEL_RULES: tuple[Callable[[Values, ModelFiles], Findings], ...] = (
     flash_dtype,
     flash_head,
     vocabulary,
+    template_tokens,
     special_tokens,
     positions,
 )

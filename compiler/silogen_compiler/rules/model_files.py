@@ -11,13 +11,18 @@ import os
 import re
 from functools import cached_property
 from math import prod
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 MAX_CONFIG = 4 * 1024 * 1024
 MAX_HEADER = 64 * 1024 * 1024
 MAX_TOKENIZER = 64 * 1024 * 1024
 MAX_PARSED = 4 * 1024 * 1024  # a tokenizer.json that is parsed as a whole
 MAX_ADDED = 1024 * 1024  # the part of it that lists the added tokens
+
+ADDED_LATER = ("tokenizer_config.json", "added_tokens.json")  # may hold tokens that tokenizer.json lacks
 
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 
@@ -113,6 +118,13 @@ def vocabulary_size(folder: str) -> int | None:
     last = _last_of_any(raw) if last is None else last
     ids = [*_added_ids(raw), *_configured_ids(folder), *([] if last is None else [last])]
     return None if last is None else max(ids) + 1
+
+
+def missing_tokens(folder: str, tokens: Iterable[str]) -> list[str]:
+    """Return which of the tokens no file of the tokenizer in `folder` names; none where it can't be told."""
+    raw = _read(f"{folder}/tokenizer.json", MAX_TOKENIZER)
+    raw += b"".join(_read(f"{folder}/{name}", MAX_CONFIG) for name in ADDED_LATER) if raw else b""
+    return [token for token in tokens if raw and json.dumps(token).encode() not in raw]
 
 
 def _last_of_bpe(raw: bytes) -> int | None:

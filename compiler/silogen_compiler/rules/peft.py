@@ -17,6 +17,13 @@ KWARGS = "peft_conf.peft_kwargs"
 
 # Adapters that keep a prefix as keys and values, where a cache would be.
 KEEPS_PREFIX = {"PREFIX_TUNING", "CARTRIDGE"}
+# Adapters that compute with the weights themselves, and the widths in which peft 0.21 has only their bits: it
+# fails, or trains on those bits as if they were the weights.
+READS_WEIGHTS = {
+    **dict.fromkeys(("ADAMSS", "DEFT", "DELORA", "FROD", "GLORA", "HRA"), (4, 8)),
+    **dict.fromkeys(("OSF", "PEANUT", "PSOFT", "SUPERTUNING", "TINYLORA", "UNILORA"), (4, 8)),
+    **dict.fromkeys(("LOHA", "LOKR"), (4,)),
+}
 LORA_VARIANTS = (
     *("use_dora", "velora_config", "alora_invocation_tokens", "monteclora_config"),
     *("use_bdlora", "arrow_config", "kasa_config"),
@@ -88,6 +95,29 @@ def prefix_without_checkpointing(values: Values) -> Findings:
         )
 
 
+def readable_weights(values: Values) -> Findings:
+    """Refuse an adapter that can't read the weights as they are quantized."""
+    kind = values["peft_conf.peft_type"]
+    unread = READS_WEIGHTS.get(kind, ())
+    for width in {*values.bit_widths()} & {*unread}:
+        message = f"{kind} can't compute with weights in {width} bits"
+        instead = "write `load_in_8bit: true`, or " if unread == (4,) else ""
+        note = values.also(f"quant_conf.load_in_{width}bit")
+        span = values.span("peft_conf.peft_type")
+        yield Diagnostic("SG359", message, span, f"{instead}choose another, such as LORA", notes=note)
+
+
+def dora_keeps_scales(values: Values) -> Findings:
+    """Refuse DoRA where peft 0.21 loses the scales of the weights, in the second step."""
+    dora = "peft_conf.peft_kwargs.use_dora"
+    on_cpu = values["training_args.use_cpu"] and values.bit_widths() == [8]
+    if on_cpu and values["peft_conf.peft_type"] == "LORA" and values[dora]:
+        message = "on the CPU `use_dora` does not work with weights in 8 bits"
+        note = values.also("quant_conf.load_in_8bit")
+        label = "remove it, or write `load_in_4bit: true`"
+        yield Diagnostic("SG359", message, values.span(dora), label, notes=note)
+
+
 def checkpointing_key(values: Values) -> str:
     """Return the key that turns gradient checkpointing on, empty where it is off."""
     new, old = "training_args.activation_checkpointing", "training_args.gradient_checkpointing"
@@ -101,4 +131,6 @@ PEFT_RULES: tuple[Callable[[Values], Findings], ...] = (
     no_dropped_loftq,
     what_cpt_works_out,
     prefix_without_checkpointing,
+    readable_weights,
+    dora_keeps_scales,
 )
