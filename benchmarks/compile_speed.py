@@ -55,7 +55,7 @@ def memory() -> None:
 
 
 def warm(rounds: int = 100) -> None:
-    """Print the rate of the round of ten that other programs disturbed least, as timeit has it, and the median."""
+    """Print the rate of the round that other programs disturbed least, as timeit has it, and the median."""
     text = COLD["LoRA config"].read_text()
     compiled = compile_text("run.yaml", text, environment={})  # loads the schema, which later compiles share
     assert compiled.resolved is not None
