@@ -2,8 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# On all cores, up to eight; each worker takes over tests of one that is behind.
-PARALLEL := -n logical --maxprocesses 8 --dist worksteal
+# On all cores, up to eight; tests of one xdist_group stay together.
+PARALLEL := -n logical --maxprocesses 8 --dist loadgroup
 READY := $(VENV)/.ready
 
 .PHONY: setup demo test test-distributed test-faults test-all fuzz lint generate generate-check docs targets bench \

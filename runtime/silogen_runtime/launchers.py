@@ -43,6 +43,7 @@ def find_place() -> Place | None:
 
 def take(place: Place) -> None:
     """Tell the libraries this process's place in the variables that they read, where torchrun did not."""
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # DDP warns of what transformers asks it for
     if "LOCAL_RANK" in os.environ:
         return
     os.environ.update(

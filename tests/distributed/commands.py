@@ -29,7 +29,7 @@ ENVIRONMENT = {
 }
 
 
-def finish(process, timeout=300):
+def finish(process, timeout=600):
     """Wait for a command; return its exit code, None where it does not end, and what it printed."""
     with suppress(psutil.TimeoutExpired):
         process.wait(timeout)
@@ -37,7 +37,7 @@ def finish(process, timeout=300):
     return process.poll(), process.log.read()
 
 
-def wait_for(condition, timeout=300):
+def wait_for(condition, timeout=600):
     end = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < end

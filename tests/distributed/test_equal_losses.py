@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+from functools import partial
 
 import pytest
 from commands import COMMAND, finish, losses
@@ -41,7 +42,6 @@ ZERO = {
     "zero-1": {"launch": {"strategy": "deepspeed", "zero_stage": 1}},
     "zero-2-lora": {"launch": {"strategy": "deepspeed", "zero_stage": 2}, "peft_conf": ADAPTER},
 }
-with_deepspeed = (pytest.mark.usefixtures("deepspeed"), pytest.mark.xdist_group("deepspeed"))
 
 
 def train_alone(path):
@@ -49,8 +49,13 @@ def train_alone(path):
     return train(compiled.resolved, console=Console(file=io.StringIO())).losses
 
 
-@pytest.mark.parametrize("kinds", [KINDS, pytest.param(ZERO, marks=with_deepspeed)], ids=["ddp", "deepspeed"])
-def test_two_processes_train_what_one_does(config, start, tmp_path, kinds):
+@pytest.fixture
+def compare(config, start, tmp_path):
+    """Return a function that trains each kind alone and with two processes."""
+    return partial(_compare, config, start, tmp_path)
+
+
+def _compare(config, start, tmp_path, kinds):
     expected, paths = {}, []
     for name, sections in kinds.items():
         expected[name] = train_alone(config(name, **sections))
@@ -65,6 +70,16 @@ def test_two_processes_train_what_one_does(config, start, tmp_path, kinds):
     assert printed.count("2 processes x 2 per device x 2 accumulated") == len(kinds)
     for name, losses_of_one in expected.items():
         assert losses(tmp_path / f"{name}-2") == pytest.approx(losses_of_one, rel=1e-5, abs=1e-5), name
+
+
+def test_two_processes_train_what_one_does(compare):
+    compare(KINDS)
+
+
+@pytest.mark.usefixtures("deepspeed")
+@pytest.mark.xdist_group("deepspeed")
+def test_zero_trains_what_one_process_does(compare):
+    compare(ZERO)
 
 
 @pytest.mark.usefixtures("deepspeed")

@@ -16,6 +16,7 @@ SHORT = {"max_steps": 2}
 def check(codes, folder):
     for code, printed in codes:
         assert code == 0, printed
+        assert "Warning" not in printed
     assert json.loads((folder / "resolved.json").read_text())["launch"]["world_size"] == 2
     assert len(losses(folder)) == 2
 
