@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from importlib.util import find_spec
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -193,7 +192,7 @@ def model_folders(config: ResolvedConfig) -> Findings:
 
 def missing_files(what: str, path: str) -> Findings:
     patterns = FILES[what]
-    if path and not any(chain.from_iterable(Path(path).glob(pattern) for pattern in patterns)):
+    if path and not any([*Path(path).glob(pattern)] for pattern in patterns):
         help_text = f"it needs {' or '.join(patterns)}"
         yield Diagnostic("SG706", f"the folder `{path}` holds no {what}", help=help_text, file=path)
 

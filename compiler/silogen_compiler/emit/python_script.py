@@ -67,7 +67,7 @@ LIST_NAME = re.compile(r".*\.json(\.\w+)?", re.DOTALL)
 
 def emit(resolved: dict[str, Any], origins: dict[Path, Origin], inputs: Sequence[str]) -> str:
     """Return the script. Refused where TRL can't train what the config says."""
-    if findings := [*_refusals(resolved)]:
+    if findings := [finding for finding in _refusals(resolved) if finding.severity == "error"]:
         raise Refused(*findings)
     script = _Script(resolved, origins, inputs)
     return script.text(imports_of(script.text(()), resolved))
