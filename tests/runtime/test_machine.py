@@ -176,7 +176,7 @@ def test_missing_packages(check, monkeypatch):
 
 
 def test_integrations_that_are_not_installed(check):
-    assert check({"report_to": ["wandb", "mlflow"]}) == [
+    assert check({"report_to": ["wandb", "tensorboard"]}) == [
         "SG704: report_to `wandb` needs a package that is not installed"
     ]
     assert check({"report_to": "none"}) == check({"report_to": ["none"]}) == []
@@ -385,3 +385,8 @@ def test_an_argument_that_a_library_refuses(resolve, run):
     args = {"accelerator_config": {"foo": 1}}
     with pytest.raises(Refused, match="SG734: setting up the trainer failed: "):
         run(resolve(args=args))
+
+
+def test_mlflow_without_a_server(check):
+    assert check({"report_to": ["mlflow"]}) == ["SG769: report_to names mlflow, which is off"]
+    assert check({"report_to": ["mlflow"]}, tracking=TRACKING) == []
