@@ -85,7 +85,7 @@ def measure(  # noqa: PLR0913 - the command's options
     """Return one row of figures for each kind, layout of batches, and side."""
     rows = []
     dtype = "bfloat16" if device == "cuda" else "float32"
-    words = (max_length // 60, max_length // 15)  # with which most conversations stay below the limit
+    words = (max_length // 60, max_length // 20)  # with which conversations stay below the limit
     with TemporaryDirectory(prefix="silogen-bench-") as temporary:
         folder = Path(temporary)
         model = make_model(folder / "model", shape, dtype)

@@ -25,7 +25,7 @@ PASSES = 3  # over the data that is prepared
 @click.command()
 @click.option("--kinds", default=",".join(KINDS), show_default=True, help="Kinds of training to compare.")
 @click.option("--steps", default=50, show_default=True, help="Steps of each run.")
-@click.option("--examples", default=4000, show_default=True, help="Conversations to prepare.")
+@click.option("--examples", default=3000, show_default=True, help="Conversations to prepare.")
 def main(kinds: str, steps: int, examples: int) -> None:
     """Compare silogen with the same written by hand."""
     os.environ["OMP_NUM_THREADS"] = "1"  # models this small are fastest on one core

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import re
 import tempfile
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,10 +26,11 @@ VALIDATION = {"validation": {"type": "AUTO_SPLIT", "ratio": 0.25, "seed": 1}}
 
 
 @pytest.fixture
-def files(tmp_path):
-    """Return a function that lists all files and folders here and those that a run made for itself."""
-    temporary = Path(tempfile.gettempdir())
-    return lambda: {*tmp_path.rglob("*"), *temporary.glob("silogen-*[!-]")}
+def files(tmp_path, monkeypatch):
+    """Return a function that lists all files and folders here, with those that a run makes for itself."""
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    return lambda: {*tmp_path.rglob("*")}
 
 
 @pytest.fixture
