@@ -42,6 +42,9 @@ class Speaker(NamedTuple):
 
 def load_speaker(saved: Saved, parameters: dict[str, Any], *, base: str | None = None) -> Speaker:
     """Load a trained model to generate with. Refused where the parameters don't go together."""
+    if base and saved.adapter is None:
+        message = f"`--base` has no effect: `{saved.folder}` holds a whole model"
+        raise Refused(Diagnostic("SG757", message, help="leave it out"))
     with explain_failures("loading the model"):
         chat = load_tokenizer_of(saved, base)
         if chat.tokenizer.chat_template is None:

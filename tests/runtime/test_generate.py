@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 from bitsandbytes.nn import Linear4bit
@@ -87,6 +88,11 @@ def test_parameters_without_effect_are_refused(grown_run):
     assert code == "SG757"
     assert message.startswith("`temperature`: ")
     load_speaker(find_saved(grown_run), {**FEW, "temperature": 0.5, "do_sample": True})
+
+
+def test_a_base_below_a_whole_model_is_refused(byte_level_model):
+    with pytest.raises(Refused, match="SG757: `--base` has no effect"):
+        load_speaker(find_saved(Path(byte_level_model)), FEW, base="other")
 
 
 def test_a_prompt_that_is_too_long_is_refused(speaker):
