@@ -20,6 +20,8 @@ from cells import ALONE, AXES, SHARDED, Cell, covering, every_cell, refusals
 from configs import write_shared
 from worlds import Worlds
 
+OUTCOMES = ("trained", "refused", "failed")
+
 
 def pytest_configure(config):
     torch.set_num_threads(1)
@@ -41,9 +43,9 @@ def shared(tmp_path_factory):
     return write_shared(tmp_path_factory.mktemp("shared"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="session", autouse=True)
 def worlds(request, tmp_path_factory, shared):
-    """Return the worlds that train all cells that were asked for."""
+    """Return the worlds that train all cells that were asked for; the first trains beside other tests."""
     folder = tmp_path_factory.mktemp("worlds")
     (folder / "shared.json").write_text(json.dumps(shared))
     parameters = [getattr(item, "callspec", None) for item in request.session.items]
@@ -53,20 +55,24 @@ def worlds(request, tmp_path_factory, shared):
     worlds.end()
 
 
-def pytest_terminal_summary(terminalreporter):
+def pytest_terminal_summary(terminalreporter, config):
     """Print how many cells trained, were refused, and failed, by strategy."""
-    counts = Counter()
-    for outcome in ("passed", "failed", "error"):
-        for report in terminalreporter.getreports(outcome):
+    if not config.getoption("--wide"):
+        return
+    counts = Counter(outcomes(terminalreporter))
+    terminalreporter.section("cells")
+    terminalreporter.line(" " * 8 + "".join(f"{name:>9}" for name in OUTCOMES))
+    for strategy in AXES["strategy"]:
+        row = "".join(f"{counts[strategy, name]:>9}" for name in OUTCOMES)
+        terminalreporter.line(f"{strategy:8}{row}")
+
+
+def outcomes(terminalreporter):
+    """Yield the strategy of each cell, and what came of it."""
+    for category in ("passed", "failed", "error"):
+        for report in terminalreporter.getreports(category):
             match = re.search(r"test_the_matrix\[(.*)\]", report.nodeid)
-            if match and (report.when == "call" or outcome == "error"):
+            if match and (report.when == "call" or category == "error"):
                 cell = Cell(*match[1].split(":"))
-                legal = "refused" if refusals(cell) else "trained"
-                counts[cell.strategy, legal if outcome == "passed" else "failed"] += 1
-    if counts:
-        columns = ("trained", "refused", "failed")
-        terminalreporter.section("cells")
-        terminalreporter.line(f"{'':8}" + "".join(f"{name:>9}" for name in columns))
-        for strategy in AXES["strategy"]:
-            row = "".join(f"{counts[strategy, name]:>9}" for name in columns)
-            terminalreporter.line(f"{strategy:8}{row}")
+                expected = "refused" if refusals(cell) else "trained"
+                yield cell.strategy, expected if category == "passed" else "failed"

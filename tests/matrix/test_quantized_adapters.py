@@ -40,5 +40,5 @@ def trains_alike(quantized, whole):
     """Tell whether the same weights moved, to losses that differ no more than quantization explains."""
     if quantized["refused"]:
         return False
-    alike = quantized["losses"] == pytest.approx(whole["losses"], rel=0.05)
+    alike = quantized["losses"] == pytest.approx(whole["losses"], rel=0.1)
     return alike and quantized["unchanged"] == whole["unchanged"]

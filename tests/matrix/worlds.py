@@ -68,18 +68,23 @@ class World:
 
 
 class Worlds:
-    """One world after the other, each started when the first of its cells is asked for."""
+    """One world after the other, the first at once, each other when the first of its cells is asked for."""
 
     def __init__(self, cells: Sequence[Cell], folder: Path, shared: Path) -> None:
         self.cells, self.folder, self.shared = cells, folder, shared
         self.started: dict[tuple[str, ...], World] = {}
+        for cell in cells[:1]:
+            self.world_of(cell)
 
-    def result(self, cell: Cell) -> list[Result]:
+    def world_of(self, cell: Cell) -> World:
         group = next(group for group in GROUPS if cell.strategy in group)
         if group not in self.started:
             ours = [other for other in self.cells if other.strategy in group]
             self.started[group] = World(ours, self.folder / group[0], self.shared)
-        return self.started[group].result(cell)
+        return self.started[group]
+
+    def result(self, cell: Cell) -> list[Result]:
+        return self.world_of(cell).result(cell)
 
     def end(self) -> None:
         for world in self.started.values():

@@ -150,7 +150,7 @@ def template_tokens(values: Values, model: ModelFiles) -> Findings:
     if not tokens or not (is_dpo or embeds_itself or values.bit_widths()):
         return
     folder = values["run_conf.tokenizer"] or model.folder
-    new = missing_tokens(folder, tokens)
+    new = missing_tokens(folder, tokens) if folder else []
     span = values.span("data_conf.chat_template_name")
     label = "write the one that the model was trained with, or keep-original"
     added = f"the chat template adds {len(new)} tokens to the vocabulary"
