@@ -179,9 +179,10 @@ class Values:
             here = (*path, key)
             if key in value:
                 continue
-            if ENVIRONMENT.get(here) in self.environment:
-                origins[here] = Origin(f"environment {ENVIRONMENT[here]}", key=here)
-                filled[key] = self.environment[ENVIRONMENT[here]]
+            variable = ENVIRONMENT.get(here)
+            if variable and variable in self.environment:
+                origins[here] = Origin(f"environment {variable}", key=here)
+                filled[key] = self.environment[variable]
             elif filled[key] is NOTHING:
                 del filled[key], origins[here]
             elif key in plan.sections:
