@@ -20,6 +20,8 @@ from silogen_runtime.train import train
 from tiny import LINES, PAIRS, write_lines
 from transformers import AutoModelForCausalLM, set_seed
 
+pytestmark = pytest.mark.xdist_group("matrix")  # which share what trains the cells
+
 # Ends with the end token: TRL learns whatever follows an answer, and silogen stops there.
 TEMPLATE = (
     "{{- bos_token }}{%- for m in messages %}{{ '<' + m['role'] + '>\n' }}"

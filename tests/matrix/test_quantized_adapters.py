@@ -10,6 +10,8 @@ from silogen_runtime import train as story
 from test_adapters import KWARGS, UNTRAINABLE, case
 from world import Watched, run
 
+pytestmark = pytest.mark.xdist_group("matrix")  # which share what trains the cells
+
 READS_WEIGHTS = dict(peft.READS_WEIGHTS)
 
 

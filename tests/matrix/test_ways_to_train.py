@@ -8,6 +8,8 @@ import pytest
 from cells import refusals
 from configs import STEPS
 
+pytestmark = pytest.mark.xdist_group("matrix")  # which share what trains the cells
+
 
 def test_the_matrix(worlds, cell):
     results = worlds.result(cell)
