@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from silogen_compiler.diagnostics import Diagnostic
-from silogen_compiler.rules.general import without_credentials
+from silogen_compiler.rules.secrets import without_credentials
 
 from silogen_runtime.environment import fill_references
 from silogen_runtime.failures import bare

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from silogen_compiler.diagnostics import Diagnostic
-from silogen_compiler.rules.general import without_credentials
+from silogen_compiler.rules.secrets import without_credentials
 from transformers import TrainerCallback
 from transformers.utils.import_utils import ENV_VARS_TRUE_VALUES
 

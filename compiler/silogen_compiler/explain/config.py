@@ -9,7 +9,7 @@ from silogen_compiler.emit import as_yaml
 from silogen_compiler.explain.key import INDEX, AmbiguousError, aligned, explain_key, keys_named, replacement
 from silogen_compiler.load import dotted
 from silogen_compiler.lower.landings import ARGS, MODEL, NO_EFFECT, PEFT, QUANTIZATION, TOKENIZER, landing
-from silogen_compiler.rules.general import SECRETS, is_secret
+from silogen_compiler.rules.secrets import SECRETS, is_secret
 from silogen_compiler.schema import find, title
 from silogen_compiler.targets import load_target
 

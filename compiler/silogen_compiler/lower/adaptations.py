@@ -15,7 +15,7 @@ from silogen_compiler.lower.landings import (
     TOKENIZER,
     landing,
 )
-from silogen_compiler.rules.general import SECRETS, is_secret, server_without_credentials
+from silogen_compiler.rules.secrets import SECRETS, is_secret, server_without_credentials
 from silogen_compiler.schema import find, title
 from silogen_compiler.values import Origin
 

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from math import isfinite
 from typing import TYPE_CHECKING
 
 from silogen_compiler.diagnostics import Diagnostic, Findings, removal
 from silogen_compiler.resolve import DATA_TYPES, largest_divisor, scaled_learning_rate
 from silogen_compiler.rules.launch import LAUNCH_RULES
+from silogen_compiler.rules.secrets import no_secrets
 from silogen_compiler.rules.training import TRAINING_RULES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from silogen_compiler.values import Values
-
-# Keys whose values no output holds, with the environment variable that the libraries read in their place.
-SECRETS = {
-    "run_conf.model_args.token": "HF_TOKEN",
-    "training_args.hub_token": "HF_TOKEN",
-}
-WHOLE_REFERENCE = re.compile(r"\$\{env:\w+\}")
 
 
 def check_rules(values: Values) -> list[Diagnostic]:
@@ -34,29 +27,6 @@ def check_rules(values: Values) -> list[Diagnostic]:
             if not values.has_gaps:
                 raise
     return found
-
-
-def is_secret(text: str | None) -> bool:
-    """Tell whether the value of a secret key is the secret itself, not a reference to the environment."""
-    return text is not None and not WHOLE_REFERENCE.fullmatch(text)
-
-
-def without_credentials(uri: str) -> str:
-    """Return the URI without a user name and password."""
-    scheme, colon, rest = uri.partition("://")
-    host, slash, path = rest.partition("/")
-    return f"{scheme}{colon}{host.rpartition('@')[2]}{slash}{path}" if colon else uri
-
-
-def server_without_credentials(values: Values) -> str:
-    """Return the MLflow server as outputs may hold it.
-
-    With credentials, where an environment variable tells it, that is a reference to the variable.
-    """
-    uri: str = values["tracking.mlflow_server_uri"]
-    bare = without_credentials(uri)
-    name = values.layer.variables.get(("tracking", "mlflow_server_uri"), "")
-    return f"${{env:{name}}}" if bare != uri == values.environment.get(name) else bare
 
 
 def divisible_batch(values: Values) -> Findings:
@@ -195,20 +165,6 @@ def one_dtype(values: Values) -> Findings:
         key = "run_conf.model_args.torch_dtype"
         fix = removal(key, is_safe=False)
         yield Diagnostic("SG312", message, values.span(key), "remove it", notes=note, fix=fix)
-
-
-def no_secrets(values: Values) -> Findings:
-    for key, variable in SECRETS.items():
-        secret = values[key]
-        if is_secret(secret):
-            label = f"write ${{env:{variable}}}, and set that variable"
-            message = f"`{key.rpartition('.')[2]}` holds a secret, which no output will contain"
-            yield Diagnostic("SG313", message, values.span(key), label)
-    uri = values["tracking"] and values["tracking.mlflow_server_uri"]
-    if uri and without_credentials(uri) == server_without_credentials(values) != uri:
-        label = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the environment"
-        message = "`mlflow_server_uri` holds credentials, which no output will contain"
-        yield Diagnostic("SG313", message, values.span("tracking.mlflow_server_uri"), label)
 
 
 def data_type_follows_method(values: Values) -> Findings:
