@@ -82,7 +82,8 @@ def _whole(node: Any) -> Any:
     """Return `node` with its whole numbers as integers, as canonical JSON (RFC 8785) writes them."""
     kind = type(node)
     if kind is dict:
-        return {key: value if type(value) in EXACT else _whole(value) for key, value in node.items()}
+        others = [key for key, value in node.items() if type(value) not in EXACT]
+        return {**node, **{key: _whole(node[key]) for key in others}} if others else node
     if kind is list:
         return [value if type(value) in EXACT else _whole(value) for value in node]
     return int(node) if kind is float and node.is_integer() else node
