@@ -16,12 +16,14 @@ import pytest
 from silogen_compiler.emit import FORMATS
 from silogen_compiler.load import load_text
 from silogen_compiler.pipeline import compile_data
+from silogen_runtime.records import CONFIG, LOCK, VERSIONS
 from test_train import FOUR_BITS
 from tiny import ARGS, LINES, LORA, conversation, losses, write_lines
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+OF_SILOGEN = {"README.md", CONFIG, LOCK, VERSIONS}
 PACKAGES = {"copy", "json", "os", "sys", "datasets", "peft", "torch", "transformers", "trl"}
 
 
@@ -54,8 +56,8 @@ def train(resolved, folder: Path) -> None:
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    """Return what each file of a saved model holds, but its card, which silogen alone writes."""
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "README.md"}
+    """Return what each file of a saved model holds, but those that silogen alone writes."""
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name not in OF_SILOGEN}
 
 
 @pytest.mark.parametrize("loss_on", ["all", "assistant"])
