@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import signal
 import tempfile
 
 import pytest
@@ -27,6 +28,12 @@ def pytest_addoption(parser):
         "--update-cases", action="store_true", help="write what the cases print as expected output"
     )
     parser.addoption("--wide", action="store_true", help="train every cell of the matrix, not a few")
+
+
+def pytest_configure():
+    """Hear Ctrl-C as in a terminal: a shell starts what runs in the background deaf to it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_ignore_collect(collection_path, config):

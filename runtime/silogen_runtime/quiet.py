@@ -22,6 +22,8 @@ KNOWN_WARNINGS = (
     r"`\w+` is deprecated and will be removed in v6",  # peft and trl call transformers by older names
     r"Setting `save_embedding_layers` to `True`",  # in checkpoints; the trained adapter does without
     r"`torch\.distributed\.\w+` is deprecated",  # DeepSpeed calls torch by older names
+    r"The PEFT config's `base_model_name_or_path` was renamed",  # a finding tells where it matters
+    r"Sparse invariant checks are implicitly disabled",  # SHIRA keeps its weights sparse
 )
 
 

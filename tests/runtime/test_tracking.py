@@ -218,7 +218,7 @@ def test_a_run_that_ends_early_is_not_finished_in_mlflow(track, store, problem):
 def refused(config) -> str:
     """Return why a run does not start; nothing is loaded until then."""
     with pytest.raises(Refused) as found:
-        prepare(ResolvedConfig.model_validate(config))
+        prepare(ResolvedConfig.model_validate(config), config)
     (finding,) = found.value.diagnostics
     assert finding.code == "SG731"
     return finding.message
