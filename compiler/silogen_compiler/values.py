@@ -162,7 +162,8 @@ class Values:
 
     def _fill(self, node: Schema, value: Any, path: Path) -> Any:
         if type(value) not in CONTAINERS:
-            return self._leaf(deref(node), value, path)
+            self.origins[path] = self._written(path)
+            return _as_integers(deref(node), value) if type(value) is float else value
         node = narrow(node, value)
         if isinstance(value, list) and isinstance(deref(node.get("items", {})).get("properties"), dict):
             return [self._fill(node["items"], item, (*path, index)) for index, item in enumerate(value)]
@@ -175,19 +176,16 @@ class Values:
         plan, origins = _plan(path, node), self.origins
         filled = plan.defaults.copy()
         origins.update(plan.origins)
-        for key in plan.special:
-            here = (*path, key)
-            if key in value:
-                continue
-            variable = ENVIRONMENT.get(here)
-            if variable and variable in self.environment:
-                origins[here] = Origin(f"environment {variable}", key=here)
+        for key, below in plan.sections.items():
+            if key not in value:
+                filled[key] = self._default(below)
+        for key in plan.required:
+            if key not in value:
+                del filled[key]
+        for key, variable in plan.variables.items():
+            if key not in value and variable in self.environment:
                 filled[key] = self.environment[variable]
-            elif filled[key] is NOTHING:
-                del filled[key], origins[here]
-            elif key in plan.sections:
-                del origins[here]
-                filled[key] = self._default(plan.sections[key])
+                origins[*path, key] = Origin(f"environment {variable}", key=(*path, key))
         for key, item in value.items():
             if key in plan.specs:
                 here = (*path, key)
@@ -224,8 +222,10 @@ class Values:
         if mark is None:
             return default_origin(path)
         names = self.layer.variables.get(path)
+        if names is None:
+            return Origin(str(mark.value), "", path)
         place = "" if mark.value.file == names else f" ({mark.value})"
-        return Origin(f"environment {names}{place}" if names else str(mark.value), key=path)
+        return Origin(f"environment {names}{place}", "", path)
 
 
 def _processes(launch: dict[str, Any] | None) -> int:
@@ -250,16 +250,17 @@ def _as_integers(node: Schema, value: Any) -> Any:
 class Plan(NamedTuple):
     """What fills in a section: the default of each key, its origin, and its schema.
 
-    A key without a default has NOTHING; what only older versions have is not there. `sections` are those that
-    are filled in where they are left out; `special` are their keys, those with NOTHING, and those whose
-    default the environment may replace.
+    What only older versions have is not there. `required` are the keys without a default: they hold their
+    places in `defaults`. `sections` are filled in where they are left out. `variables` are those of the
+    environment that may replace a default.
     """
 
     defaults: dict[str, Any]
     origins: dict[Path, Origin]
     specs: dict[str, Schema]
+    required: tuple[str, ...]
     sections: dict[str, Plan]
-    special: tuple[str, ...]
+    variables: dict[str, str]
 
 
 _plans: dict[tuple[Path, int], Plan] = {}  # by path and identity of the node, which the bundle keeps
@@ -288,10 +289,7 @@ def _new_plan(path: Path, specs: dict[str, Schema], given: dict[str, Any] | None
         for key, node in nodes.items()
         if "properties" in node
     }
-    special = tuple(
-        key
-        for key, value in defaults.items()
-        if value is NOTHING or key in sections or (*path, key) in ENVIRONMENT
-    )
-    origins = {(*path, key): default_origin((*path, key)) for key in defaults}
-    return Plan(defaults, origins, specs, sections, special)
+    required = tuple(key for key, value in defaults.items() if value is NOTHING)
+    variables = {key: ENVIRONMENT[*path, key] for key in defaults if (*path, key) in ENVIRONMENT}
+    leaves = ((*path, key) for key in defaults if key not in required and key not in sections)
+    return Plan(defaults, {at: default_origin(at) for at in leaves}, specs, required, sections, variables)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import resource
 import subprocess
+import tempfile
+from pathlib import Path
 
 import psutil
 import pytest
@@ -17,10 +19,13 @@ SAVING = {"save_strategy": "steps", "save_steps": 2, "max_steps": 8}
 
 
 @pytest.fixture
-def disk(tmp_path):
-    """Return a function that mounts a disk of so many megabytes, or gives the one that is there that size."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
+def disk():
+    """Return a function that mounts a disk of so many megabytes, or gives the one that is there that size.
+
+    Not in a folder of pytest's, which would try to remove the disk that a killed test left. It is unmounted
+    lazily, since models map files of it into memory.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="silogen-disk-"))
 
     def mount(megabytes: int, *options: str):
         size = ",".join([*options, f"size={megabytes}m"])
@@ -31,7 +36,8 @@ def disk(tmp_path):
         return folder
 
     yield mount
-    subprocess.run(["umount", str(folder)], capture_output=True, check=False)
+    subprocess.run(["umount", "--lazy", str(folder)], capture_output=True, check=False)
+    folder.rmdir()
 
 
 def test_a_full_disk_leaves_the_last_checkpoint_to_go_on_from(resolve, run, disk):

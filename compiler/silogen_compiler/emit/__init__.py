@@ -29,7 +29,8 @@ __all__ = [
 ]
 
 UNNAMED = ("run.yaml",)
-EXACT = frozenset((str, bool, int, type(None)))
+INEXACT = frozenset((float, dict, list))  # what may be, or hold, a whole number that is no integer
+CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 class Format(NamedTuple):
@@ -74,16 +75,15 @@ def add_digest(resolved: dict[str, Any]) -> dict[str, Any]:
 def digest(resolved: dict[str, Any]) -> str:
     """Return the digest over everything in `resolved` but its own `digest`; 1 and 1.0 are the same."""
     content = _whole({key: value for key, value in resolved.items() if key != "digest"})
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+    return "sha256:" + hashlib.sha256(CANONICAL.encode(content).encode()).hexdigest()
 
 
 def _whole(node: Any) -> Any:
     """Return `node` with its whole numbers as integers, as canonical JSON (RFC 8785) writes them."""
-    kind = type(node)
-    if kind is dict:
-        others = [key for key, value in node.items() if type(value) not in EXACT]
-        return {**node, **{key: _whole(node[key]) for key in others}} if others else node
-    if kind is list:
-        return [value if type(value) in EXACT else _whole(value) for value in node]
-    return int(node) if kind is float and node.is_integer() else node
+    if type(node) is float:
+        return int(node) if node.is_integer() else node
+    items = node.items() if type(node) is dict else enumerate(node)
+    changed = {key: _whole(value) for key, value in items if type(value) in INEXACT}
+    if not changed:
+        return node
+    return {**node, **changed} if type(node) is dict else [changed.get(at, x) for at, x in enumerate(node)]

@@ -154,9 +154,11 @@ def value_at(data: Any, path: Sequence[Any]) -> Any:
 
 def find_mark(marks: dict[Path, Mark], path: Path) -> Mark | None:
     """Return the mark of `path`, or of its nearest marked ancestor."""
-    while path and path not in marks:
+    while path:
+        if mark := marks.get(path):
+            return mark
         path = path[:-1]
-    return marks.get(path)
+    return marks.get(())
 
 
 def dotted(path: list[str | int] | Path) -> str:

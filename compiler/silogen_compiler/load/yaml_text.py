@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from bisect import bisect_right
+from functools import partial
 from math import inf
 from typing import Any, NoReturn
 
@@ -34,10 +35,15 @@ WORDS = {
     **dict.fromkeys(["false", "False", "FALSE"], False),
 }
 NUMERIC = "0123456789+-.eE"
+STARTS_NUMBER = "0123456789+-."
 MAX_DIGITS = 4000
 OTHER_BREAKS = set("\r\x85\u2028\u2029\ufeff")  # which the parser counts as line breaks, or leaves out
 TAGS = {f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "map", "seq")}
 STR_TAG = "tag:yaml.org,2002:str"
+
+# The two as a file makes hundreds of them: without the call of their own constructors.
+new_span = partial(tuple.__new__, Span)
+new_mark = partial(tuple.__new__, Mark)
 
 
 def read(name: str, text: str) -> Tree:
@@ -121,6 +127,8 @@ class _Reader:
             return text
         if text in WORDS:
             return WORDS[text]
+        if text[0] not in STARTS_NUMBER:
+            return text
         if not text.strip(NUMERIC):
             return self.number(text, event)
         if text[:2] in ("0x", "0o"):
@@ -136,7 +144,7 @@ class _Reader:
         except ValueError:
             return text
         self.finite(inf if len(text) > MAX_DIGITS else number, text, event)
-        return number if set(text) & set(".eE") else int(text)
+        return int(text) if text.lstrip("+-").isdecimal() else number
 
     def finite(self, number: float | str, text: str, event: ScalarEvent) -> float | str:
         """Return a number, which `text` writes. Refused where none of 64 bits is as large."""
@@ -149,7 +157,7 @@ class _Reader:
         while not isinstance(event := self.next(), SequenceEndEvent):
             here = (*path, len(items))
             data, span = self.value(here, event)
-            self.marks[here] = Mark(None, span)
+            self.marks[here] = new_mark((None, span))
             items.append(data)
         return items
 
@@ -166,7 +174,7 @@ class _Reader:
                 first = self.marks[here].key or self.span(event)
                 self.refuse("SG104", f"the key `{key}` stands twice", event, f"first on line {first.line}")
             data[key], span = self.value(here, self.next())
-            self.marks[here] = Mark(self.span(event), span)
+            self.marks[here] = new_mark((self.span(event), span))
         for key, (value, below) in merged.items():
             if key not in data:
                 data[key] = value
@@ -214,8 +222,8 @@ class _Reader:
         """Return the place of a scalar on its first line; of a mapping or list only where it starts."""
         start = event.start_mark
         end = event.end_mark if isinstance(event, (ScalarEvent, AliasEvent)) else start
-        if self.has_plain_lines and start.line == end.line:
-            return Span(self.name, start.line + 1, start.column + 1, end.column + 1)
+        if self.has_plain_lines and (line := start.line) == end.line:
+            return new_span((self.name, line + 1, start.column + 1, end.column + 1))
         return self.place(start.index, end.index)
 
     def place(self, start: int, end: int) -> Span:

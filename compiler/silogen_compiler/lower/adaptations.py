@@ -35,8 +35,10 @@ def no_effect(lowered: Lowered) -> None:
 def tokenizer(lowered: Lowered) -> None:
     """Load the tokenizer from the model's place, unless it has its own, with the model's access arguments."""
     own = lowered.values["run_conf.tokenizer"]
+    from_model, kwargs = lowered.kwargs(MODEL), lowered.kwargs(TOKENIZER)
     for key in SHARED if own else (*SHARED, *REPOSITORY, "pretrained_model_name_or_path"):
-        lowered.put((*TOKENIZER, key), lowered.kwargs(MODEL)[key], lowered.origin((*MODEL, key)))
+        kwargs[key] = from_model[key]
+        lowered.origins[*TOKENIZER, key] = lowered.origin((*MODEL, key))
 
 
 def texts(lowered: Lowered) -> None:

@@ -210,11 +210,13 @@ def _fit(lowered: Lowered, path: Path, name: str) -> None:
     """Fit one set of keyword arguments to its class."""
     kwargs, surface = lowered.kwargs(path), lowered.target.classes[name]
     choices = lowered.target.choices.get(name, {})
-    noted = (kwargs.keys() - surface.keys()) | (kwargs.keys() & choices.keys())
-    for key in [key for key in kwargs if key in noted] if noted else ():
+    wrong = [key for key in choices if key in kwargs and kwargs[key] not in choices[key]]
+    if not wrong and kwargs.keys() <= surface.keys():
+        return
+    for key in [*kwargs]:
         if key not in surface:
             _say(lowered, (*path, key), f"{name} of {lowered.target.name} has no `{key}`", kwargs.pop(key))
-        elif kwargs[key] not in choices[key]:
+        elif key in wrong:
             message = f"`{key}` of {name} of {lowered.target.name} cannot be `{kwargs[key]}`"
             _say(lowered, (*path, key), message)
 

@@ -111,10 +111,10 @@ def module_names(values: Values, model: ModelFiles) -> Findings:
 
 
 def block_sizes(values: Values, model: ModelFiles) -> Findings:
-    kwargs = _kwargs(values)
+    kind, kwargs = values["peft_conf.peft_type"], _kwargs(values)
     for block in BLOCKS:
-        size = kwargs.get(block.key, block.default)
-        if values["peft_conf.peft_type"] == block.peft_type and isinstance(size, int) and size > 0:
+        size = kwargs.get(block.key, block.default) if kind == block.peft_type else 0
+        if isinstance(size, int) and size > 0:
             yield from _indivisible(values, block, size, [*_shapes(values, model)])
 
 
