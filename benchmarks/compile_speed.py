@@ -54,7 +54,7 @@ def memory() -> None:
         print(f"  {name:28} {usage.ru_maxrss * 1024 / 1e6:18.1f}")
 
 
-def warm(rounds: int = 100) -> None:
+def warm(rounds: int = 300) -> None:
     """Print the rate of the round that other programs disturbed least, as timeit has it, and the median."""
     text = COLD["LoRA config"].read_text()
     compiled = compile_text("run.yaml", text, environment={})  # loads the schema, which later compiles share

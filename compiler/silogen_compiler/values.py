@@ -46,12 +46,20 @@ ENVIRONMENT: dict[Path, str] = {
 
 # Sections whose defaults are kept between compiles: a list of data sets may have many of them.
 MOST_PLANS = 1000
+MOST_KEYS = 4096  # findings name keys of people's own
 
 
-@lru_cache(4096)
-def parts(key: str) -> tuple[str, ...]:
-    """Return the parts of a dotted key."""
-    return tuple(key.split("."))
+class _Parts(dict[str, tuple[str, ...]]):
+    """The parts of each dotted key that rules read: a plain look-up, since each compile makes hundreds."""
+
+    def __missing__(self, key: str) -> tuple[str, ...]:
+        parts = tuple(key.split("."))
+        if len(self) < MOST_KEYS:
+            self[key] = parts
+        return parts
+
+
+PARTS = _Parts()
 
 
 class Config(NamedTuple):
@@ -104,7 +112,7 @@ class Values:
         """Return the value at a dotted key."""
         self.reads.append(key)
         value: Any = self.data
-        for part in parts(key):
+        for part in PARTS[key]:
             value = value[part]
         return value
 
@@ -114,11 +122,11 @@ class Values:
 
     def set(self, key: str, value: Any, text: str) -> None:
         """Replace the value at a dotted key by what the current rule works out, as `text` shows."""
-        *sections, name = key.split(".")
+        path = PARTS[key]
+        *sections, name = path
         section = self.data
         for part in sections:
             section = section[part]
-        path = tuple(key.split("."))
         if isinstance(section.get(name), dict):
             self.origins = {at: origin for at, origin in self.origins.items() if at[: len(path)] != path}
         section[name] = value
@@ -132,27 +140,27 @@ class Values:
 
     def span(self, key: str) -> Span | None:
         """Return where a value, or else its section, is written."""
-        return value_span(self.layer, tuple(key.split(".")))
+        return value_span(self.layer, PARTS[key])
 
     def is_written(self, key: str) -> bool:
         """Tell whether a person wrote the key, whatever its value."""
-        return tuple(key.split(".")) in self.layer.marks
+        return PARTS[key] in self.layer.marks
 
     def is_default(self, key: str) -> bool:
         """Tell whether a value is what it would be without the key."""
-        path = tuple(key.split("."))
+        path = PARTS[key]
         return bool(self[key] == find(path, self.layer.data).get("default"))
 
     def also(self, key: str) -> tuple[str | Note, ...]:
         """Return a note that names the place of the other key of a conflict."""
-        name, path = key.rpartition(".")[2], tuple(key.split("."))
+        name, path = key.rpartition(".")[2], PARTS[key]
         if path not in self.layer.marks:
             return (f"`{name}` is {self.shown(key)}",)
         return (Note(f"`{name}` is {as_text(self[key])}", self.span(key)),)
 
     def origin(self, key: str) -> Origin:
         """Return the origin of a value, for a mapping that of its first value."""
-        path = tuple(key.split("."))
+        path = PARTS[key]
         below = (origin for at, origin in self.origins.items() if at[: len(path)] == path)
         return self.origins.get(path) or next(below, DEFAULT)
 
@@ -179,9 +187,8 @@ class Values:
         for key, below in plan.sections.items():
             if key not in value:
                 filled[key] = self._default(below)
-        for key in plan.required:
-            if key not in value:
-                del filled[key]
+        for key in plan.required.difference(value):
+            del filled[key]
         for key, variable in plan.variables.items():
             if key not in value and variable in self.environment:
                 filled[key] = self.environment[variable]
@@ -258,7 +265,7 @@ class Plan(NamedTuple):
     defaults: dict[str, Any]
     origins: dict[Path, Origin]
     specs: dict[str, Schema]
-    required: tuple[str, ...]
+    required: frozenset[str]
     sections: dict[str, Plan]
     variables: dict[str, str]
 
@@ -289,7 +296,7 @@ def _new_plan(path: Path, specs: dict[str, Schema], given: dict[str, Any] | None
         for key, node in nodes.items()
         if "properties" in node
     }
-    required = tuple(key for key, value in defaults.items() if value is NOTHING)
+    required = frozenset(key for key, value in defaults.items() if value is NOTHING)
     variables = {key: ENVIRONMENT[*path, key] for key in defaults if (*path, key) in ENVIRONMENT}
     leaves = ((*path, key) for key in defaults if key not in required and key not in sections)
     return Plan(defaults, {at: default_origin(at) for at in leaves}, specs, required, sections, variables)

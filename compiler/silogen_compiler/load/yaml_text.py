@@ -41,6 +41,8 @@ OTHER_BREAKS = set("\r\x85\u2028\u2029\ufeff")  # which the parser counts as lin
 TAGS = {f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "map", "seq")}
 STR_TAG = "tag:yaml.org,2002:str"
 
+ONE_LINE = (ScalarEvent, AliasEvent)
+
 # The two as a file makes hundreds of them: without the call of their own constructors.
 new_span = partial(tuple.__new__, Span)
 new_mark = partial(tuple.__new__, Mark)
@@ -154,7 +156,7 @@ class _Reader:
 
     def sequence(self, path: Path) -> list[Any]:
         items: list[Any] = []
-        while not isinstance(event := self.next(), SequenceEndEvent):
+        while type(event := self.next()) is not SequenceEndEvent:
             here = (*path, len(items))
             data, span = self.value(here, event)
             self.marks[here] = new_mark((None, span))
@@ -164,8 +166,10 @@ class _Reader:
     def mapping(self, path: Path) -> dict[str, Any]:
         data: dict[str, Any] = {}
         merged: dict[str, tuple[Any, dict[Path, Mark]]] = {}
-        while not isinstance(event := self.next(), MappingEndEvent):
-            key = self.key(event)
+        while type(event := self.next()) is not MappingEndEvent:
+            if type(event) is not ScalarEvent:
+                self.refuse("SG109", "a key must be text", event, "write a plain word as key")
+            key: str = event.value
             if key == "<<" and event.implicit[0]:
                 self.merge(path, merged)
                 continue
@@ -180,11 +184,6 @@ class _Reader:
                 data[key] = value
                 self.marks |= {path + at: mark for at, mark in below.items()}
         return data
-
-    def key(self, event: Event) -> str:
-        if not isinstance(event, ScalarEvent):
-            self.refuse("SG109", "a key must be text", event, "write a plain word as key")
-        return str(event.value)
 
     def merge(self, path: Path, merged: dict[str, tuple[Any, dict[Path, Mark]]]) -> None:
         """Collect the keys of a merge (`<<: *base`); among several mappings the first wins."""
@@ -221,7 +220,7 @@ class _Reader:
     def span(self, event: Event) -> Span:
         """Return the place of a scalar on its first line; of a mapping or list only where it starts."""
         start = event.start_mark
-        end = event.end_mark if isinstance(event, (ScalarEvent, AliasEvent)) else start
+        end = event.end_mark if type(event) in ONE_LINE else start
         if self.has_plain_lines and (line := start.line) == end.line:
             return new_span((self.name, line + 1, start.column + 1, end.column + 1))
         return self.place(start.index, end.index)
