@@ -1,4 +1,8 @@
-"""The runs of the benchmarks as a person writes them with transformers, TRL, PEFT and bitsandbytes."""
+"""The runs of the benchmarks as a person writes them with transformers, TRL, PEFT and bitsandbytes.
+
+With what it takes for both sides to compute the same, so that their losses agree. In dpo one token differs:
+TRL's answers end with the line end that the template writes behind their end token.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +29,15 @@ def train(run: Run) -> None:
         quantization_config=four_bits(run) if run.kind == "qlora" else None,
     )
     if run.kind == "qlora":
+        for module in model.modules():  # bitsandbytes 0.50 gets gradients wrong on CPUs with AVX512-BF16
+            if hasattr(module, "support_avx512bf16_for_cpu"):
+                module.support_avx512bf16_for_cpu = False
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=run.checkpointing)
     trainer = (dpo if run.kind == "dpo" else sft)(run, model)
+    if run.kind == "qlora":
+        for weight in trainer.model.parameters():  # TRL makes them bfloat16, and PEFT loads them as float32
+            if weight.requires_grad:
+                weight.data = weight.data.float()
     trainer.train()
     trainer.save_model(f"{run.output}/final")
 
