@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from contextlib import contextmanager
-from itertools import chain, takewhile
-from typing import TYPE_CHECKING, NamedTuple
+from itertools import takewhile
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 from jinja2 import TemplateError
@@ -14,16 +14,19 @@ from silogen_compiler.diagnostics import Diagnostic
 from silogen_runtime.tokenizer import special_tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
+    from tokenizers import Encoding
 
     from silogen_runtime.examples import Conversation, Message, Preference
     from silogen_runtime.tokenizer import ChatTokenizer, TokenizerType
 
     Range = tuple[int, int]
     Tokens = NDArray[np.int32]
-    Offsets = NDArray[np.int64]
+
+Source = TypeVar("Source")
+Written = TypeVar("Written")
 
 IGNORED = -100  # the label that the loss leaves out
 
@@ -50,7 +53,7 @@ def encode(
     chat: ChatTokenizer, conversations: Sequence[Conversation], *, loss_on: str
 ) -> tuple[list[Encoded | None], list[Diagnostic]]:
     """Return each conversation as tokens, None where it can't be, and what is wrong with any of them."""
-    results = [render(chat, conversation, loss_on=loss_on) for conversation in conversations]
+    results = render(chat, conversations, loss_on=loss_on)
     findings = [result for result in results if isinstance(result, Diagnostic)]
     is_special, counted = special_pattern(chat), chat.assistant_end if loss_on == "assistant" else ""
     for source in conversations:
@@ -66,20 +69,41 @@ def encode(
     return encoded, findings
 
 
-def render(chat: ChatTokenizer, conversation: Conversation, *, loss_on: str) -> Rendered | Diagnostic:
-    """Return a conversation as the template writes it, or why it can't be."""
+def render(
+    chat: ChatTokenizer, conversations: Sequence[Conversation], *, loss_on: str
+) -> list[Rendered | Diagnostic]:
+    """Return each conversation as the template writes it, or why it can't be."""
+
+    def write(conversations: Sequence[Conversation]) -> list[Rendered]:
+        return _write(chat, [conversation.messages for conversation in conversations], loss_on)
+
+    return at_once(write, conversations, _refusal)
+
+
+def at_once(
+    write: Callable[[Sequence[Source]], list[Written]],
+    sources: Sequence[Source],
+    refusal: Callable[[Exception, Source], Diagnostic],
+) -> list[Written | Diagnostic]:
+    """Return what `write` makes of many sources at once, and for each that a template refuses a finding.
+
+    One call for many takes a fraction of the time of many calls. Where it fails, halves are tried apart.
+    """
     try:
-        text = apply_template(chat.tokenizer, conversation.messages)
-        learned = (
-            [(0, len(text))] if loss_on == "all" else _assistant_ranges(chat, conversation.messages, text)
-        )
-    except UnstableTemplateError as error:
-        return Diagnostic("SG606", str(error), conversation.span, help="write another chat_template_name")
-    except (TemplateError, TypeError) as error:
-        message = f"the chat template refuses this conversation: {error}"
-        help_text = "change the conversation, or write another chat_template_name"
-        return Diagnostic("SG607", message, conversation.span, help=help_text)
-    return Rendered(text, learned)
+        return [*write(sources)]
+    except (UnstableTemplateError, TemplateError, TypeError) as error:
+        if len(sources) == 1:
+            return [refusal(error, sources[0])]
+    middle = len(sources) // 2
+    return [done for half in (sources[:middle], sources[middle:]) for done in at_once(write, half, refusal)]
+
+
+def _refusal(error: Exception, source: Conversation) -> Diagnostic:
+    if isinstance(error, UnstableTemplateError):
+        return Diagnostic("SG606", str(error), source.span, help="write another chat_template_name")
+    message = f"the chat template refuses this conversation: {error}"
+    help_text = "change the conversation, or write another chat_template_name"
+    return Diagnostic("SG607", message, source.span, help=help_text)
 
 
 def tokenize(tokenizer: TokenizerType, rendered: Sequence[Rendered], *, loss_on: str) -> list[Encoded]:
@@ -91,18 +115,19 @@ def tokenize(tokenizer: TokenizerType, rendered: Sequence[Rendered], *, loss_on:
         ids = [np.array(row, np.int32) for row in tokenizer(texts, add_special_tokens=False).input_ids]
         return [Encoded(row, row) for row in ids]
     return [
-        _label(ids, offsets, example.learned)
-        for (ids, offsets), example in zip(tokens_of(tokenizer, texts), rendered, strict=True)
+        _label(ids, encoding, example.learned)
+        for (ids, encoding), example in zip(tokens_of(tokenizer, texts), rendered, strict=True)
     ]
 
 
-def tokens_of(tokenizer: TokenizerType, texts: Sequence[str]) -> Iterator[tuple[Tokens, Offsets]]:
-    """Yield the tokens of each text, with the range of characters that each stands for."""
-    with _untrimmed_offsets(tokenizer):
-        batch = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True)
-    for ids, offsets in zip(batch.input_ids, batch.offset_mapping, strict=True):
-        flat = np.fromiter(chain.from_iterable(offsets), np.int64, 2 * len(offsets))  # faster than np.array
-        yield np.array(ids, np.int32), flat.reshape(-1, 2)
+def tokens_of(tokenizer: TokenizerType, texts: Sequence[str]) -> Iterator[tuple[Tokens, Encoding]]:
+    """Yield the tokens of each text, and what tells the range of characters that each stands for."""
+    with untrimmed_offsets(tokenizer):
+        batch = tokenizer(
+            texts, add_special_tokens=False, return_attention_mask=False, return_token_type_ids=False
+        )
+    for ids, encoding in zip(batch.input_ids, batch.encodings or (), strict=True):
+        yield np.array(ids, np.int32), encoding
 
 
 def check_bos(
@@ -153,49 +178,89 @@ def check_special(
                 )
 
 
-def _assistant_ranges(chat: ChatTokenizer, messages: list[Message], text: str) -> list[Range]:
-    """Return the characters of each assistant turn, up to and with its end token."""
-    turns = [i for i, message in enumerate(messages) if message["role"] == "assistant"]
-    ranges = []
-    for turn, i in enumerate(turns, 1):
-        prompt = apply_template(chat.tokenizer, messages[:i], add_generation_prompt=True)
-        is_last = i + 1 == len(messages)
-        upto = text if is_last else apply_template(chat.tokenizer, messages[: i + 1])
-        if not (upto.startswith(prompt) and text.startswith(upto)):
-            raise UnstableTemplateError(
-                f"the chat template writes the text up to assistant turn {turn} differently"
-                " when more follows, so what the model learns is not what it is asked later"
-            )
-        last_end = upto.rfind(chat.assistant_end, len(prompt))
-        ranges.append((len(prompt), len(upto) if last_end < 0 else last_end + len(chat.assistant_end)))
-    return ranges
+def _write(chat: ChatTokenizer, conversations: Sequence[list[Message]], loss_on: str) -> list[Rendered]:
+    texts = apply_template(chat.tokenizer, conversations)
+    if loss_on == "all":
+        return [Rendered(text, [(0, len(text))]) for text in texts]
+    turns = [
+        (at, i)
+        for at, messages in enumerate(conversations)
+        for i, message in enumerate(messages)
+        if message["role"] == "assistant"
+    ]
+    before = [conversations[at][:i] for at, i in turns]
+    prompts = apply_template(chat.tokenizer, before, add_generation_prompt=True)
+    inner = [(at, i) for at, i in turns if i + 1 < len(conversations[at])]
+    ended = apply_template(chat.tokenizer, [conversations[at][: i + 1] for at, i in inner])
+    uptos = dict(zip(inner, ended, strict=True))
+    rendered = [Rendered(text, []) for text in texts]
+    for (at, i), prompt in zip(turns, prompts, strict=True):
+        text, learned = rendered[at]
+        learned.append(_answer(chat, text, len(learned) + 1, prompt, uptos.get((at, i), text)))
+    return rendered
+
+
+def _answer(chat: ChatTokenizer, text: str, turn: int, prompt: str, upto: str) -> Range:
+    """Return the characters of an assistant turn, up to and with its end token.
+
+    `prompt` is what is written before it, `upto` what is written with it.
+    """
+    if not (upto.startswith(prompt) and text.startswith(upto)):
+        raise UnstableTemplateError(
+            f"the chat template writes the text up to assistant turn {turn} differently"
+            " when more follows, so what the model learns is not what it is asked later"
+        )
+    last_end = upto.rfind(chat.assistant_end, len(prompt))
+    return len(prompt), len(upto) if last_end < 0 else last_end + len(chat.assistant_end)
 
 
 def apply_template(
-    tokenizer: TokenizerType, messages: list[Message], *, add_generation_prompt: bool = False
-) -> str:
-    """Render as a batch of one, since the tokenizer takes no messages only there."""
+    tokenizer: TokenizerType, conversations: Sequence[list[Message]], *, add_generation_prompt: bool = False
+) -> list[str]:
+    """Render many conversations; the tokenizer takes none, and one without messages, only among others."""
+    if not conversations:
+        return []
     texts = tokenizer.apply_chat_template(
-        [messages], tokenize=False, add_generation_prompt=add_generation_prompt
+        [*conversations], tokenize=False, add_generation_prompt=add_generation_prompt
     )
-    return str(texts[0])
+    return [str(text) for text in texts]
 
 
-def _label(ids: Tokens, offsets: Offsets, learned: list[Range]) -> Encoded:
-    supervised = np.zeros(len(ids), bool)
+def _label(ids: Tokens, encoding: Encoding, learned: list[Range]) -> Encoded:
+    labels = np.full(len(ids), IGNORED, np.int32)
     for start, end in learned:
-        supervised |= (offsets[:, 0] < end) & (offsets[:, 1] > start)
-    return Encoded(ids, np.where(supervised, ids, np.int32(IGNORED)))
+        inside = _tokens_in(encoding, start, end)
+        labels[inside] = ids[inside]
+    return Encoded(ids, labels)
+
+
+def _tokens_in(encoding: Encoding, start: int, end: int) -> slice:
+    """Return the tokens that hold any of the characters from `start` up to `end`.
+
+    Asking for the ends of a range takes a tenth of the time of listing what every token stands for.
+    """
+    firsts = (encoding.char_to_token(at) for at in range(start, end))
+    lasts = (encoding.char_to_token(at) for at in range(end - 1, start - 1, -1))
+    first = next((token for token in firsts if token is not None), 0)
+    after = next((token + 1 for token in lasts if token is not None), 0)
+    while after and (chars := encoding.token_to_chars(after)) and chars[0] < end:
+        after += 1  # further tokens of the last character
+    return slice(first, after)
 
 
 @contextmanager
-def _untrimmed_offsets(tokenizer: TokenizerType) -> Iterator[None]:
+def untrimmed_offsets(tokenizer: TokenizerType) -> Iterator[None]:
     """Have tokens keep the spaces of their ranges, in which a token of indentation has nothing else.
 
     Byte-level post-processors take them off; where no special tokens are added, post-processors do no more.
+    Threads that tokenize at once share one such block around them all.
     """
     backend = tokenizer.backend_tokenizer
-    kept, backend.post_processor = backend.post_processor, None
+    kept = backend.post_processor
+    if kept is None:
+        yield
+        return
+    backend.post_processor = None
     try:
         yield
     finally:

@@ -18,7 +18,7 @@ from silogen_runtime.cache import Prepared, prepared_file
 from silogen_runtime.chat import render
 from silogen_runtime.examples import Preference, read_example
 from silogen_runtime.lines import Line, compression_of, read_lines
-from silogen_runtime.preferences import render_pair
+from silogen_runtime.preferences import render_pairs
 from silogen_runtime.prepare import FACTS, TOKENS, cores, recipe_of
 from silogen_runtime.rows import choose_rows, column, mix_growth, trained_on_too
 
@@ -145,10 +145,10 @@ def sample_of(
     lines = (line for line in read_lines(file.path) if isinstance(line, Line) and line.number == number)
     example, _ = read_example(next(islice(lines, 1)), file.path, config.data.data_type)
     assert example is not None
-    sample = (
-        render_pair(chat, example)
+    (sample,) = (
+        render_pairs(chat, [example])
         if isinstance(example, Preference)
-        else render(chat, example, loss_on=recipe_of(config).loss_on)
+        else render(chat, [example], loss_on=recipe_of(config).loss_on)
     )
     assert not isinstance(sample, Diagnostic)
     return sample

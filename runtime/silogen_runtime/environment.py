@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from silogen_compiler.diagnostics import Diagnostic, Refused
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from silogen_compiler.diagnostics import Findings
     from silogen_config import ResolvedConfig
 
@@ -91,3 +94,17 @@ def _fill(key: str, value: object) -> object:
             ),
         )
     return os.environ[match[1]]
+
+
+@contextmanager
+def variable(name: str, value: str) -> Iterator[None]:
+    """Set an environment variable for the time of the block."""
+    earlier = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if earlier is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = earlier

@@ -88,7 +88,7 @@ def render_prompts(speaker: Speaker, prompts: Sequence[Prompt]) -> list[str]:
 
 def _render(speaker: Speaker, prompt: Prompt) -> str:
     try:
-        return apply_template(speaker.chat.tokenizer, prompt.messages, add_generation_prompt=True)
+        return apply_template(speaker.chat.tokenizer, [prompt.messages], add_generation_prompt=True)[0]
     except (TemplateError, TypeError) as error:
         message = f"the chat template refuses this prompt: {error}"
         raise Refused(Diagnostic("SG607", message, prompt.span)) from error

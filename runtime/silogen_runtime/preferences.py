@@ -5,19 +5,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from jinja2 import TemplateError
 from silogen_compiler.diagnostics import Diagnostic
 
-from silogen_runtime.chat import apply_template, check_bos, check_special, special_pattern, tokens_of
+from silogen_runtime.chat import (
+    UnstableTemplateError,
+    apply_template,
+    at_once,
+    check_bos,
+    check_special,
+    special_pattern,
+    tokens_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from silogen_runtime.chat import Offsets, Tokens
-    from silogen_runtime.examples import Message, Preference
-    from silogen_runtime.tokenizer import ChatTokenizer
+    from tokenizers import Encoding
 
-UNSTABLE = "the chat template writes the prompt differently when an answer follows"
+    from silogen_runtime.chat import Tokens
+    from silogen_runtime.examples import Preference
+    from silogen_runtime.tokenizer import ChatTokenizer
 
 
 class RenderedPair(NamedTuple):
@@ -47,7 +54,7 @@ def encode_pairs(
 
     A prompt that is too long keeps its BOS and its end; an answer keeps what `max_length` leaves for it.
     """
-    results = [render_pair(chat, preference) for preference in preferences]
+    results = render_pairs(chat, preferences)
     findings = [result for result in results if isinstance(result, Diagnostic)]
     is_special = special_pattern(chat)
     for source in preferences:
@@ -63,28 +70,35 @@ def encode_pairs(
     return encoded, findings
 
 
-def render_pair(chat: ChatTokenizer, preference: Preference) -> RenderedPair | Diagnostic:
-    """Return a preference as the template writes it, or why it can't be."""
-    try:
-        prompt = apply_template(chat.tokenizer, preference.prompt, add_generation_prompt=True)
-        chosen, rejected = (
-            _answer(chat, prompt, preference.prompt + answer)
-            for answer in (preference.chosen, preference.rejected)
+def render_pairs(chat: ChatTokenizer, preferences: Sequence[Preference]) -> list[RenderedPair | Diagnostic]:
+    """Return each preference as the template writes it, or why it can't be."""
+
+    def write(preferences: Sequence[Preference]) -> list[RenderedPair]:
+        prompts = apply_template(
+            chat.tokenizer, [source.prompt for source in preferences], add_generation_prompt=True
         )
-    except (TemplateError, TypeError) as error:
-        return Diagnostic("SG607", f"the chat template refuses this preference: {error}", preference.span)
-    if chosen is None or rejected is None:
-        return Diagnostic("SG606", UNSTABLE, preference.span, help="write another chat_template_name")
-    return RenderedPair(prompt, chosen, rejected)
+        chosen = apply_template(chat.tokenizer, [source.prompt + source.chosen for source in preferences])
+        rejected = apply_template(chat.tokenizer, [source.prompt + source.rejected for source in preferences])
+        return [
+            RenderedPair(prompt, _answer(chat, prompt, better), _answer(chat, prompt, worse))
+            for prompt, better, worse in zip(prompts, chosen, rejected, strict=True)
+        ]
+
+    return at_once(write, preferences, _refusal)
 
 
-def _answer(chat: ChatTokenizer, prompt: str, messages: list[Message]) -> str | None:
-    """Return what follows the prompt, up to the last end token; None where the text begins otherwise."""
-    text = apply_template(chat.tokenizer, messages)
+def _answer(chat: ChatTokenizer, prompt: str, text: str) -> str:
+    """Return what follows the prompt, up to the last end token."""
     if not text.startswith(prompt):
-        return None
+        raise UnstableTemplateError("the chat template writes the prompt differently when an answer follows")
     end = text.rfind(chat.assistant_end, len(prompt))
     return text[len(prompt) :] if end < 0 else text[len(prompt) : end + len(chat.assistant_end)]
+
+
+def _refusal(error: Exception, source: Preference) -> Diagnostic:
+    if isinstance(error, UnstableTemplateError):
+        return Diagnostic("SG606", str(error), source.span, help="write another chat_template_name")
+    return Diagnostic("SG607", f"the chat template refuses this preference: {error}", source.span)
 
 
 def _check_ends(chat: ChatTokenizer, source: Preference, pair: RenderedPair) -> Iterator[Diagnostic]:
@@ -109,12 +123,15 @@ def _tokenize(chat: ChatTokenizer, pairs: Sequence[RenderedPair]) -> Iterator[En
         yield EncodedPair(better[0][:shared], better[0][shared:], worse[0][shared:])
 
 
-def _shared(end: int, better: tuple[Tokens, Offsets], worse: tuple[Tokens, Offsets]) -> int:
+def _shared(end: int, better: tuple[Tokens, Encoding], worse: tuple[Tokens, Encoding]) -> int:
     """Return how many tokens the two texts begin with alike before character `end`.
 
     Fewer than the prompt has alone where its last characters and the first of an answer make one token.
     """
-    size = min(int(np.argmax(np.append(offsets[:, 1], end + 1) > end)) for _, offsets in (better, worse))
+    size = min(
+        next((at for at, (_, upto) in enumerate(encoding.offsets) if upto > end), len(ids))
+        for ids, encoding in (better, worse)
+    )
     differs = np.append(better[0][:size] != worse[0][:size], [True])
     return int(np.argmax(differs))
 

@@ -7,28 +7,32 @@ import os
 import signal
 import sys
 from collections import deque
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from silogen_config import Data
 
-from silogen_runtime.chat import IGNORED, Encoded, encode
+from silogen_runtime.chat import IGNORED, Encoded, encode, untrimmed_offsets
+from silogen_runtime.environment import variable
 from silogen_runtime.examples import Conversation, Preference, read_example
 from silogen_runtime.lines import Line, read_lines
 from silogen_runtime.preferences import EncodedPair, encode_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from concurrent.futures import Executor
 
     from silogen_compiler.diagnostics import Diagnostic
     from silogen_config import ResolvedConfig
 
     from silogen_runtime.tokenizer import ChatTokenizer
 
-BATCH = 1000  # lines that are tokenized at once
+BATCH = 250  # lines that are tokenized at once
+MOST_THREADS = 4  # of one process, of which one at a time renders
 LARGE = 4_000_000  # bytes of a file from which on starting further processes pays
 
 # What is known of an example beside its tokens: where it is from, the length that people mean, the least
@@ -148,16 +152,23 @@ def _batches(lines: Iterable[Line | Diagnostic], damage: list[Diagnostic]) -> It
 def _workers(
     path: str, recipe: Recipe, chat: ChatTokenizer, processes: int
 ) -> Iterator[Callable[[Iterable[list[Line]]], Iterator[tuple[int, Batch]]]]:
-    """Yield what turns batches of lines into batches of tokens, in order."""
-    job = (path, recipe, chat)
-    if processes < 2 or os.path.getsize(path) < LARGE or not _can_fork():  # noqa: PLR2004, PTH202
-        yield lambda batches: ((_size(lines), encode_lines(*job, lines)) for lines in batches)
-        return
-    fork = multiprocessing.get_context("fork")
+    """Yield what turns batches of lines into batches of tokens, in order.
+
+    One process works in threads: while some tokenize, which needs no interpreter, another renders.
+    """
+    work: Callable[[list[Line]], Batch] = partial(encode_lines, path, recipe, chat)
     with ExitStack() as stack:
-        pool = stack.enter_context(ProcessPoolExecutor(processes, fork, _set_job, (job,)))
+        stack.enter_context(untrimmed_offsets(chat.tokenizer))
+        stack.enter_context(variable("TOKENIZERS_PARALLELISM", "false"))  # their threads would be in the way
+        pool: Executor
+        if processes < 2 or os.path.getsize(path) < LARGE or not _can_fork():  # noqa: PLR2004, PTH202
+            pool = ThreadPoolExecutor(min(cores(), MOST_THREADS))
+        else:
+            fork = multiprocessing.get_context("fork")
+            pool, work = ProcessPoolExecutor(processes, fork, _set_job, ((path, recipe, chat),)), _work
+        stack.enter_context(pool)
         stack.callback(pool.shutdown, cancel_futures=True)
-        yield lambda batches: _in_order(pool, batches, ahead=2 * processes)
+        yield lambda batches: _in_order(pool, work, batches, ahead=2 * max(processes, MOST_THREADS))
 
 
 def cores() -> int:
@@ -171,12 +182,12 @@ def _can_fork() -> bool:
 
 
 def _in_order(
-    pool: ProcessPoolExecutor, batches: Iterable[list[Line]], *, ahead: int
+    pool: Executor, work: Callable[[list[Line]], Batch], batches: Iterable[list[Line]], *, ahead: int
 ) -> Iterator[tuple[int, Batch]]:
     """Yield the results in the order of the batches, of which no more than `ahead` wait in memory."""
     waiting: deque[Any] = deque()
     for lines in batches:
-        waiting.append((_size(lines), pool.submit(_work, lines)))
+        waiting.append((_size(lines), pool.submit(work, lines)))
         if len(waiting) > ahead:
             size, result = waiting.popleft()
             yield size, result.result()

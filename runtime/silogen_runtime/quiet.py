@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-import os
 import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import datasets
 from transformers.utils import logging as transformers_logging
+
+from silogen_runtime.environment import variable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +40,7 @@ def quiet_libraries() -> Iterator[None]:
         with (
             warnings.catch_warnings(),
             _log_level(logging.ERROR, "accelerate", "bitsandbytes", "alembic", "mlflow", "peft"),
-            _variable("TQDM_DISABLE", "1"),  # the bars of TRL
+            variable("TQDM_DISABLE", "1"),  # the bars of TRL
         ):
             for message in KNOWN_WARNINGS:
                 warnings.filterwarnings("ignore", message)
@@ -50,19 +51,6 @@ def quiet_libraries() -> Iterator[None]:
             transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
         if bars[1]:
             datasets.enable_progress_bars()
-
-
-@contextmanager
-def _variable(name: str, value: str) -> Iterator[None]:
-    earlier = os.environ.get(name)
-    os.environ[name] = value
-    try:
-        yield
-    finally:
-        if earlier is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = earlier
 
 
 @contextmanager

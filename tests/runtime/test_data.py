@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import json
 
 import pytest
 from rich.console import Console
 from silogen_compiler.diagnostics import Refused
 from silogen_config import ResolvedConfig
-from silogen_runtime.chat import IGNORED
+from silogen_runtime.chat import IGNORED, encode
 from silogen_runtime.data import load_data
-from silogen_runtime.examples import read_example
+from silogen_runtime.examples import Conversation, read_example
 from silogen_runtime.lines import Line, read_lines
 from silogen_runtime.rows import choose_rows
 from tiny import LINES, conversation, resolved_config, write_lines
@@ -110,6 +111,22 @@ def test_an_end_token_in_the_text_is_warned_of(resolve, run):
     assert [(finding.code, finding.span.line) for finding in outcome.warnings] == [("SG609", 17)]
     assert "data.jsonl:17: assistant turn 1 holds the end token" in screen
     assert "\n  the same in 2 more\n" in screen
+
+
+@pytest.mark.parametrize("bad", [{1}, {4, 5}, {9}, {1, 6, 9}, set(range(1, 10))])
+def test_only_what_the_template_refuses_is_left_out(load_chat, bad):
+    shared = load_chat("byte-level", "keep-original")
+    chat = shared._replace(tokenizer=copy.deepcopy(shared.tokenizer))
+    refuses = "{% if messages[0].content == 'no' %}{{ raise_exception('not this') }}{% endif %}"
+    chat.tokenizer.chat_template = refuses + "{% for m in messages %}{{ m.content }}{% endfor %}"
+    texts = ["no" if line in bad else f"text {line}" for line in range(1, 10)]
+    lines = [
+        Conversation([{"role": "user", "content": text}], "a.jsonl", n) for n, text in enumerate(texts, 1)
+    ]
+    encoded, findings = encode(chat, lines, loss_on="all")
+    assert [(finding.code, finding.span.line) for finding in findings] == [("SG607", n) for n in sorted(bad)]
+    kept = [None if row is None else chat.tokenizer.decode(row.input_ids) for row in encoded]
+    assert kept == [None if text == "no" else text for text in texts]
 
 
 @pytest.mark.parametrize(

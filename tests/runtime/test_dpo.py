@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from silogen_compiler.chat_templates import chat_template
 from silogen_compiler.diagnostics import Refused
 from silogen_runtime.examples import Preference
-from silogen_runtime.preferences import encode_pairs, render_pair
+from silogen_runtime.preferences import encode_pairs, render_pairs
 from tiny import LORA, PAIRS, losses, preference, resolved_preferences
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -214,7 +214,7 @@ def test_a_pair_has_one_bos_and_answers_end_with_one_end_token(load_chat, model,
     tokenizer = chat.tokenizer
     for row in PAIRS[:4]:
         source, pair, findings = encoded(chat, row)
-        text = render_pair(chat, source)
+        (text,) = render_pairs(chat, [source])
         assert findings == []
         end = tokenizer.convert_tokens_to_ids(chat.assistant_end)
         for answer, side in ((pair.chosen_ids, text.chosen), (pair.rejected_ids, text.rejected)):

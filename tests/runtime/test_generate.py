@@ -45,7 +45,7 @@ def test_a_prompt_is_what_training_showed_before_an_answer(speaker, grown_run):
     (text,) = render_prompts(speaker, [prompt])
     resolved = json.loads((grown_run.parent / "resolved.json").read_text())
     chat = load_tokenizer(ResolvedConfig.model_validate(resolved))
-    assert text == apply_template(chat.tokenizer, prompt.messages, add_generation_prompt=True)
+    assert [text] == apply_template(chat.tokenizer, [prompt.messages], add_generation_prompt=True)
     (ids,) = tokenize(speaker, [text])
     assert ids == chat.tokenizer(text, add_special_tokens=False).input_ids
     assert ids.count(chat.tokenizer.bos_token_id) == 1
