@@ -365,6 +365,11 @@ CODES: dict[str, Code] = {
         "other number of processes than written",
         "A launcher started other processes than `launch` asks for, or `--world-size` says another number. The config is compiled for the real one: batch sizes a device and accumulation follow from it, and the total batch size stays.",
     ),
+    "SG368": _error(
+        "half precision for evaluation alone",
+        "With `bf16_full_eval` or `fp16_full_eval` the evaluation is to compute in half precision. DeepSpeed has one "
+        "number type for a run, so training has to compute in it too.",
+    ),
     "SG401": _warning(
         "older name of a key",
         "The key has another name in today's libraries. Its value is taken over.",

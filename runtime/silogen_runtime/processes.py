@@ -117,7 +117,6 @@ def run_processes(resolved: Resolved, group: Group, options: Sequence[str] = ())
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError  # noqa: PLC0415
     from torch.distributed.launcher.api import elastic_launch  # noqa: PLC0415
 
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # DDP warns of what transformers asks it for
     os.environ.setdefault("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // group.processes, 1)))
     with (
         TemporaryDirectory(prefix="silogen-") as folder,

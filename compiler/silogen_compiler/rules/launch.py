@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from silogen_compiler.diagnostics import Diagnostic, Findings
 from silogen_compiler.lower.launch import (
     AUTO,
+    HALF_PRECISION,
     OF_STRATEGY,
     compute_type,
     shards_parameters,
@@ -111,6 +112,17 @@ def numbers_agree(values: Values) -> Findings:
         yield Diagnostic("SG367", message, values.span("launch.processes_per_node"), label)
 
 
+def one_half_precision_with_deepspeed(values: Values) -> Findings:
+    """Refuse what transformers 5.23 refuses at the start: its word for DeepSpeed's type is either of two."""
+    for half in HALF_PRECISION:
+        key, training = f"training_args.{half}_full_eval", f"training_args.{half}"
+        if strategy(values) == "deepspeed" and values[key] and not values[training]:
+            message = f"DeepSpeed evaluates in the type that it trains in, and `{half}` is off"
+            label = f"write `{half}: true`, or remove it"
+            note = values.also("launch.strategy")
+            yield Diagnostic("SG368", message, values.span(key), label, notes=note)
+
+
 def _differs(values: Values, asked: int) -> bool:
     """Tell whether a written number of processes is not the given one; open numbers of machines fit any."""
     launch, given = values["launch"], values.given_world_size
@@ -132,4 +144,5 @@ LAUNCH_RULES: tuple[Callable[[Values], Findings], ...] = (
     sharded_quantization,
     number_known_at_launch,
     numbers_agree,
+    one_half_precision_with_deepspeed,
 )
