@@ -255,9 +255,9 @@ def untrimmed_offsets(tokenizer: TokenizerType) -> Iterator[None]:
     Byte-level post-processors take them off; where no special tokens are added, post-processors do no more.
     Threads that tokenize at once share one such block around them all.
     """
-    backend = tokenizer.backend_tokenizer
-    kept = backend.post_processor
-    if kept is None:
+    backend = tokenizer.backend_tokenizer if tokenizer.is_fast else None
+    kept = backend and backend.post_processor
+    if backend is None or kept is None:
         yield
         return
     backend.post_processor = None

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from peft import NoMatchingPeftModuleError
 from silogen_compiler.diagnostics import Diagnostic, Refused
+from silogen_compiler.rules.secrets import without_credentials
 
 from silogen_runtime.memory import is_out_of_memory, out_of_memory
 from silogen_runtime.outputs import output_dir
@@ -26,7 +26,6 @@ TRACKING_HELP = (
     " and only a `run_id` that is there; `--set tracking=null` trains without MLflow"
 )
 
-CREDENTIALS = re.compile(r"(?<=://)[^/\s@]+@")
 
 LOADING_HELP = "check the path or the name; a private model needs `token: ${env:HF_TOKEN}` in model_args"
 
@@ -50,7 +49,7 @@ def explain_failures(stage: str, config: ResolvedConfig | None = None) -> Iterat
 
 def explain(error: Exception) -> Diagnostic | None:
     """Return what to tell a person about `error`; None where that is nothing but its own text."""
-    first_line = bare(str(error)).partition("\n")[0]
+    first_line = without_credentials(str(error)).partition("\n")[0]
     if isinstance(error, NoMatchingPeftModuleError):
         help_text = "write `target_modules: all-linear`, or names of the model's own layers"
         return Diagnostic("SG719", f"the adapter does not fit the model: {first_line}", help=help_text)
@@ -67,11 +66,6 @@ def explain(error: Exception) -> Diagnostic | None:
     return None
 
 
-def bare(text: str) -> str:
-    """Return a text without the credentials of the URIs in it."""
-    return CREDENTIALS.sub("", text)
-
-
 def _exhausted(error: Exception, stage: str, config: ResolvedConfig | None) -> Diagnostic | None:
     """Return what to say where memory or the disk has run out."""
     if is_out_of_memory(error):
@@ -84,7 +78,7 @@ def _exhausted(error: Exception, stage: str, config: ResolvedConfig | None) -> D
 
 
 def _failed(stage: str, error: Exception) -> Diagnostic:
-    text = bare(str(error)).strip().partition("\n")[0]
+    text = without_credentials(str(error)).strip().partition("\n")[0]
     kind = type(error).__name__
     return Diagnostic(
         "SG734",

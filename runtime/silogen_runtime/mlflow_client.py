@@ -13,7 +13,6 @@ from silogen_compiler.diagnostics import Diagnostic
 from silogen_compiler.rules.secrets import without_credentials
 
 from silogen_runtime.environment import fill_references
-from silogen_runtime.failures import bare
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -61,7 +60,9 @@ def open_run(
     else:
         experiment = find_experiment(client, config.tracking)
         name = config.trainer.args.get("run_name")
-        told = {key: bare(text) for key, text in resolve_tags().items()}  # the address of a git repository
+        told = {
+            key: without_credentials(text) for key, text in resolve_tags().items()
+        }  # the address of a git repository
         run = client.create_run(experiment, run_name=name, tags=told)
     return run, log_config(client, run, resolved)
 
@@ -132,7 +133,7 @@ def page(tracking: Tracking, run: Run) -> str:
 
 def reason(error: BaseException) -> str:
     """Return what went wrong in few words, without the credentials that a URI may hold."""
-    text = bare(str(error).strip())
+    text = without_credentials(str(error).strip())
     causes = [next(filter(None, groups)) for groups in CAUSES.findall(text)]
     return causes[-1].lower() if causes else text.partition("\n")[0]
 

@@ -82,6 +82,7 @@ def test_all_trackers_are_right_where_the_environment_names_a_server():
 
 
 SECRET = "http://me:hunter2@host/path"
+SLASH = "postgresql://me:pa/hunter2@host/db?a=b@c"
 
 
 @pytest.mark.parametrize(
@@ -90,8 +91,9 @@ SECRET = "http://me:hunter2@host/path"
         ("", {"MLFLOW_TRACKING_URI": SECRET}, "${env:MLFLOW_TRACKING_URI}", []),
         (SECTION.replace("http://config", "'${env:SERVER}'"), {"SERVER": SECRET}, "${env:SERVER}", []),
         (SECTION.replace("http://config", SECRET), VARIABLES, "http://host/path", ["SG313"]),
+        (SECTION.replace("http://config", SLASH), VARIABLES, "postgresql://host/db?a=b@c", ["SG313"]),
     ],
-    ids=["variable", "reference", "config"],
+    ids=["variable", "reference", "config", "slash"],
 )
 def test_credentials_are_in_no_output(text, environment, uri, codes):
     found = compiled(text, environment=environment)

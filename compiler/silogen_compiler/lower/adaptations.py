@@ -15,7 +15,13 @@ from silogen_compiler.lower.landings import (
     TOKENIZER,
     landing,
 )
-from silogen_compiler.rules.secrets import SECRETS, is_secret, server_without_credentials
+from silogen_compiler.rules.secrets import (
+    PROXIES,
+    SECRETS,
+    is_secret,
+    proxies_without_credentials,
+    server_without_credentials,
+)
 from silogen_compiler.schema import find, title
 from silogen_compiler.values import Origin
 
@@ -89,6 +95,9 @@ def hide_secrets(lowered: Lowered) -> None:
         if is_secret(lowered.values[key]):
             lowered.kwargs(place[:-1])[str(place[-1])] = f"${{env:{variable}}}"
     lowered.kwargs(TOKENIZER)["token"] = lowered.kwargs(MODEL)["token"]
+    if lowered.values[PROXIES]:
+        for kwargs in (lowered.kwargs(MODEL), lowered.kwargs(TOKENIZER)):
+            kwargs["proxies"] = proxies_without_credentials(lowered.values)
     if tracking := lowered.resolved["tracking"]:
         tracking["mlflow_server_uri"] = server_without_credentials(lowered.values)
 

@@ -6,12 +6,13 @@ import re
 from typing import TYPE_CHECKING
 from unicodedata import east_asian_width
 
+from silogen_compiler.rules.secrets import CREDENTIALS
+
 if TYPE_CHECKING:
     from silogen_compiler.diagnostics import Diagnostic
 
-# What may hold a secret in a source line: the value of a token key, and the credentials in a URI.
+# The value of a token key in a source line, which may be a secret.
 TOKEN = re.compile(r"(?i)(?<=token)[\"']?\s*[:=]\s*[\"']?(?!null\b|\$\{)(?P<secret>[^\s\"',}#]+)")
-CREDENTIALS = re.compile(r"://(?P<secret>[^/@\s]+)@")
 
 
 def clean(text: str) -> str:

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from silogen_compiler.diagnostics import Diagnostic, Findings
+from silogen_compiler.load import value_span
 
 if TYPE_CHECKING:
     from silogen_compiler.values import Values
@@ -17,6 +18,13 @@ SECRETS = {
 }
 WHOLE_REFERENCE = re.compile(r"\$\{env:\w+\}")
 
+# User name and password of a URI, in any text. A password may hold slashes; a port is none.
+CREDENTIALS = re.compile(
+    r"://(?P<secret>[^/\s@:\[]*:(?!\d+(?:[/?#]|$))\S*?|[^/\s]*)@(?=[^/\s@]*(?:[/?#\s]|$))"
+)
+
+PROXIES = "run_conf.model_args.proxies"
+
 
 def is_secret(text: str | None) -> bool:
     """Tell whether the value of a secret key is the secret itself, not a reference to the environment."""
@@ -24,10 +32,13 @@ def is_secret(text: str | None) -> bool:
 
 
 def without_credentials(uri: str) -> str:
-    """Return the URI without a user name and password."""
-    scheme, colon, rest = uri.partition("://")
-    host, slash, path = rest.partition("/")
-    return f"{scheme}{colon}{host.rpartition('@')[2]}{slash}{path}" if colon else uri
+    """Return a URI, or a text with some in it, without user names and passwords."""
+    return CREDENTIALS.sub("://", uri)
+
+
+def proxies_without_credentials(values: Values) -> dict[str, str]:
+    """Return the proxies as outputs may hold them."""
+    return {scheme: without_credentials(str(uri)) for scheme, uri in (values[PROXIES] or {}).items()}
 
 
 def server_without_credentials(values: Values) -> str:
@@ -48,6 +59,12 @@ def no_secrets(values: Values) -> Findings:
             label = f"write ${{env:{variable}}}, and set that variable"
             message = f"`{key.rpartition('.')[2]}` holds a secret, which no output will contain"
             yield Diagnostic("SG313", message, values.span(key), label)
+    for scheme, bare in proxies_without_credentials(values).items():
+        if bare != values[PROXIES][scheme]:
+            span = value_span(values.layer, (*PROXIES.split("."), scheme))
+            message = f"the proxy for `{scheme}` holds credentials, which no output will contain"
+            label = f"remove it, and set {scheme.upper()}_PROXY in the environment, which the libraries read"
+            yield Diagnostic("SG313", message, span, label)
     uri = values["tracking"] and values["tracking.mlflow_server_uri"]
     if uri and without_credentials(uri) == server_without_credentials(values) != uri:
         label = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the environment"
