@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -16,10 +15,16 @@ if TYPE_CHECKING:
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Yield a folder to fill; it takes the place of `path` when the block ends without an error."""
+    """Yield a folder to fill; it takes the place of `path` when the block ends without an error.
+
+    What a process that was killed has left of either is put back, or removed. One process at a time writes.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
-    earlier = path.with_name(f".{os.getpid()}.{path.name}.earlier")
+    temporary, earlier = (path.with_name(f".{path.name}.{state}") for state in ("new", "earlier"))
+    if earlier.exists() and not path.exists():
+        earlier.replace(path)
+    for left in (temporary, earlier):
+        shutil.rmtree(left, ignore_errors=True)
     temporary.mkdir()
     try:
         yield temporary

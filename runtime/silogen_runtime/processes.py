@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from silogen_runtime.launchers import Place
 
+PATIENCE = 20  # seconds after a failure; from 30 on torchrun kills the processes that it could not stop
 ERROR_FILE = "TORCHELASTIC_ERROR_FILE"  # where torchrun looks for what a process that failed has to say
 OURS = "SILOGEN_STARTED"  # set for the processes that are started here: what they record is shown here
 NEED_A_GROUP = ("deepspeed", "fsdp")  # strategies that are no other for a single process
@@ -213,15 +214,21 @@ def first_to_fail(failures: dict[int, ProcessFailure]) -> tuple[int, ProcessFail
     """Return the failure that the others follow from, with the number of its process.
 
     A process that something else killed comes first, then the one that failed earliest: others lose their
-    connection to it. Those that torchrun itself stopped come last.
+    connection to it. Those that torchrun itself stopped come last, with SIGKILL where SIGTERM was not heard.
     """
+    earliest = min(map(_failed_at, failures.values()))
 
     def order(item: tuple[int, ProcessFailure]) -> tuple[int, float]:
-        code, data = item[1].exitcode, item[1].error_file_data
-        kind = 2 if code == -signal.SIGTERM else 0 if code < 0 else 1
-        return kind, float(data.get("time", item[1].timestamp))
+        code, at = item[1].exitcode, _failed_at(item[1])
+        is_stopped = code == -signal.SIGTERM or (code < 0 and at > earliest + PATIENCE)
+        return 2 if is_stopped else 0 if code < 0 else 1, at
 
     return min(failures.items(), key=order)
+
+
+def _failed_at(failure: ProcessFailure) -> float:
+    """Return when a process failed, in seconds since 1970."""
+    return float(failure.error_file_data.get("time", failure.timestamp))
 
 
 def _ended(failure: ProcessFailure, rank: int, world_size: int, folder: Path) -> Ended:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -171,7 +171,7 @@ def reported(folder: Path, resolved: dict[str, Any], steps: int) -> Iterator[Non
         ended = f"Failed ({', '.join(finding.code for finding in refused.diagnostics)})"
         raise
     finally:
-        with explain_failures("drawing the report"):
+        with suppress(*([] if ended == "Finished" else [Refused])), explain_failures("drawing the report"):
             from silogen_runtime.report import draw_loss, write_report  # noqa: PLC0415 - memory that training lacks
 
             metrics = read_metrics(folder / "metrics.jsonl")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -40,7 +41,7 @@ from silogen_runtime.trainer import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
     from silogen_config import ResolvedConfig
@@ -102,6 +103,7 @@ def train(
             trainer.records = Records(resolved, output_dir if args.should_save else None)
 
         with (
+            leaving_together(trainer),
             Signals(announce) as signals,
             tracked(trainer, config, resolved, console) as untracked,
             reported(output_dir, resolved, plan.steps),
@@ -166,12 +168,22 @@ def run_steps(trainer: Trainer, plan: Plan, checkpoint: Path | None, signals: Si
     """Train from the checkpoint on; from the last one, only take up its weights. Stopped at a signal."""
     if plan.first_step >= plan.steps:  # the trainer would take one more step
         trainer.args.max_steps, trainer.args.num_train_epochs = -1, 0
+        trainer.args.warmup_steps = 1  # some schedules divide by the steps without warmup
     stop = StopCallback(signals)
     trainer.add_callback(stop)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if stop.is_stopped:
-        trainer.accelerator.wait_for_everyone()
         raise Stopped(stop.number)
+
+
+@contextmanager
+def leaving_together(trainer: Trainer) -> Iterator[None]:
+    """Let the processes of a stopped run end together: torchrun would kill the one that still reports."""
+    try:
+        yield
+    except Stopped:
+        trainer.accelerator.wait_for_everyone()
+        raise
 
 
 def save_final(

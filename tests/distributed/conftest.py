@@ -10,6 +10,7 @@ import psutil
 import pytest
 import yaml
 from commands import ENVIRONMENT, EXTENSIONS
+from filelock import FileLock
 from paths import ROOT
 
 sys.path.append(str(ROOT / "tests" / "runtime"))
@@ -30,9 +31,11 @@ def deepspeed():
     """DeepSpeed, with what it compiles at its first use, which can take longer than a test may."""
     if find_spec("deepspeed") is None:
         pytest.skip("deepspeed is not installed")
-    for lock in EXTENSIONS.glob("*/lock"):  # of a build that was killed: all later ones would wait for it
-        lock.unlink()
-    subprocess.run([sys.executable, "-c", BUILD], env=ENVIRONMENT, check=True, capture_output=True)
+    EXTENSIONS.mkdir(parents=True, exist_ok=True)
+    with FileLock(EXTENSIONS / "build.lock"):  # the tests' own processes build one after another
+        for lock in EXTENSIONS.glob("*/lock"):  # of a build that was killed: all later ones would wait for it
+            lock.unlink()
+        subprocess.run([sys.executable, "-c", BUILD], env=ENVIRONMENT, check=True, capture_output=True)
 
 
 @pytest.fixture

@@ -101,6 +101,7 @@ def test_a_signal_reaches_all(training, tmp_path):
     assert printed.count("SIGINT: saving a checkpoint at the end of this step, then stopping;") == 1
     (checkpoint,) = (tmp_path / "run").glob("checkpoint-*")
     assert f"stopped; to go on from {checkpoint}, write `resume_from_checkpoint: auto`" in printed
+    assert "Stopped: " in (tmp_path / "run" / "report.html").read_text("utf-8")
 
 
 def test_what_all_processes_find_is_said_once(config, start, tmp_path):

@@ -20,8 +20,10 @@ from silogen_runtime import cache
 from silogen_runtime.cache import prepared_file
 from silogen_runtime.cli import train_command
 from silogen_runtime.data import load_data
-from silogen_runtime.prepare import LARGE, Recipe
+from silogen_runtime.prepare import LARGE, Recipe, prepare_file
+from silogen_runtime.tokenizer import ChatTokenizer
 from tiny import LINES, conversation, resolved_config
+from transformers import ByT5Tokenizer
 
 JSONL = "".join(json.dumps(line) + "\n" for line in LINES).encode()
 RECIPE = Recipe("ChatConversation", "assistant", None, None)
@@ -68,6 +70,22 @@ def test_every_form_of_a_file_holds_the_same_examples(load, name):
     train = load(name, FORMS[name]).train
     assert train.examples.to_dict() == expected.examples.to_dict()
     assert len(train.rows) == 16
+
+
+def test_a_tokenizer_without_a_fast_form_prepares_too(tmp_path):
+    tokenizer = ByT5Tokenizer(extra_ids=0)
+    tokenizer.chat_template = "{% for m in messages %}{{ m.content }}</s>{% endfor %}"
+    (tmp_path / "data.jsonl").write_bytes(JSONL)
+    chat, recipe = (
+        ChatTokenizer(tokenizer, "</s>", uses_bos=False, new_tokens=0),
+        RECIPE._replace(loss_on="all"),
+    )
+    (batch,) = prepare_file(str(tmp_path / "data.jsonl"), recipe, chat, processes=1, advance=lambda _: None)
+    first = LINES[0]["messages"]
+    assert batch.findings == []
+    assert tokenizer.decode(batch.table["input_ids"][0].as_py()) == "".join(
+        f"{m['content']}</s>" for m in first
+    )
 
 
 def test_a_very_long_line_is_read(load):

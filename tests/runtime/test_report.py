@@ -151,3 +151,11 @@ def test_a_stopped_run_has_its_page(resolve, tmp_path):
     page = (tmp_path / "out" / "report.html").read_text()
     assert re.fullmatch(r"Stopped: 3 of 8 steps in \d+\.\d s", verdict(page))
     assert "max_length: " in page
+
+
+def test_a_report_that_fails_does_not_hide_how_the_run_ended(draw, tmp_path):
+    (tmp_path / "loss.png").mkdir()
+    with pytest.raises(Refused, match="SG723: is a directory"):
+        draw([{"step": 1, "loss": 2.0}])
+    with pytest.raises(FileNotFoundError):  # raised by the fixture as it looks for the page
+        draw([{"step": 1, "loss": 2.0}], ends=KeyboardInterrupt())

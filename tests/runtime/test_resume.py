@@ -176,7 +176,9 @@ def test_metrics_keep_what_the_checkpoint_knows(resolve, run, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "args", [{"max_steps": 6}, {"max_steps": -1, "num_train_epochs": 2}], ids=["steps", "epochs"]
+    "args",
+    [{"max_steps": 6}, {"max_steps": -1, "num_train_epochs": 2}, {"lr_scheduler_type": "polynomial"}],
+    ids=["steps", "epochs", "polynomial"],
 )
 def test_a_finished_run_stays_as_it_is(resolve, run, args):
     config = resolve(args={**SAVING, **args})
