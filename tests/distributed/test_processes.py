@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import time
 from pathlib import Path
 
 import psutil
 import pytest
 from commands import COMMAND, finish, losses, metrics, wait_for
+from silogen_runtime.processes import first_to_fail
+from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
 TWO = {"processes_per_node": 2}
 SAVING = {"save_strategy": "steps", "save_steps": 2, "save_total_limit": 2}
@@ -89,6 +92,15 @@ def test_a_rank_that_dies_stops_all(request, moment, sent, shown):
     assert f"error[SG744]: process 1 was killed by {sent.name}\n" in printed
     assert printed.count("the end of what it printed:\n  ") == shown
     assert not ranks["0"].is_running()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "first"), [(1, 0), (30, 1)], ids=["killed by something else", "killed by torchrun"]
+)
+def test_the_first_of_several_to_fail_is_shown(tmp_path, seconds, first):
+    (tmp_path / "error.json").write_text(json.dumps({"message": "SG718", "time": time.time() - seconds}))
+    failures = {1: ProcessFailure(1, 1, 4, str(tmp_path / "error.json")), 0: ProcessFailure(0, 1, -9, "")}
+    assert first_to_fail(failures)[0] == first
 
 
 def test_a_signal_reaches_all(training, tmp_path):
