@@ -135,7 +135,7 @@ def untie(model: PreTrainedModel) -> bool:
     return bool(heads)
 
 
-def tie_where_equal(model: PreTrainedModel) -> None:
+def tie_where_equal(model: Any) -> None:
     """Have the head share the embeddings again, unless an adapter has changed one of the two alone."""
     if torch.equal(model.get_input_embeddings().weight, model.get_output_embeddings().weight):
         model.config.tie_word_embeddings = True
