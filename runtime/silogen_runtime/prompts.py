@@ -113,10 +113,15 @@ def _examples(path: str, data_type: str, numbers: set[int] | None = None) -> Ite
 
 
 def _prompt(example: Example) -> Prompt:
-    """Return an example up to its last answer, or the whole where it has none."""
+    """Return an example up to its last answer, or the whole where it has none. Refused where that is first."""
     if isinstance(example, Preference):
         return Prompt(example.prompt, example.chosen[-1]["content"], example.span)
     turns = [at for at, message in enumerate(example.messages) if message["role"] == "assistant"]
     if not turns:
         return Prompt(example.messages, None, example.span)
+    if turns[-1] == 0:
+        message = "this conversation has nothing before its answer"
+        raise Refused(
+            Diagnostic("SG758", message, example.span, help="write what it answers, or leave it out")
+        )
     return Prompt(example.messages[: turns[-1]], example.messages[turns[-1]]["content"], example.span)

@@ -153,7 +153,16 @@ def test_files_hold_lines_of_text_or_conversations(grown_run, tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "content", "code"),
-    [("blank.txt", b"\n", "SG758"), ("latin.txt", b"\xe4", "SG758"), ("a.jsonl", b"{}\n", "SG603")],
+    [
+        ("blank.txt", b"\n", "SG758"),
+        ("latin.txt", b"\xe4", "SG758"),
+        ("a.jsonl", b"{}\n", "SG603"),
+        (
+            "answer.jsonl",
+            b'{"messages": [{"role": "assistant", "content": "hi"}]}\n',
+            "SG758: this conversation has nothing before its answer",
+        ),
+    ],
 )
 def test_a_file_without_prompts_is_refused(grown_run, tmp_path, name, content, code):
     (tmp_path / name).write_bytes(content)
