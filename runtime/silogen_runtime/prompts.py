@@ -113,7 +113,7 @@ def _examples(path: str, data_type: str, numbers: set[int] | None = None) -> Ite
 
 
 def _prompt(example: Example) -> Prompt:
-    """Return an example up to its last answer, or the whole where it has none. Refused where that is first."""
+    """Return an example up to its last answer, or the whole where it has none. Refused where that is all."""
     if isinstance(example, Preference):
         return Prompt(example.prompt, example.chosen[-1]["content"], example.span)
     turns = [at for at, message in enumerate(example.messages) if message["role"] == "assistant"]

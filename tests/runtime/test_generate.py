@@ -211,6 +211,21 @@ def test_a_config_that_is_not_trained_is_refused(grown_run, tmp_path, monkeypatc
         assert f"error[{code}]" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("adapter_config.json", '{"peft_type": "LO'),
+        ("adapter_config.json", '{"peft_type": "UNKNOWN"}'),
+        ("resolved.json", '{"apiVersion": '),
+    ],
+)
+def test_a_damaged_model_is_refused(tmp_path, name, content):
+    (tmp_path / name).write_text(content)
+    result = generate(tmp_path, "--prompt", "x")
+    assert result.exit_code == 4
+    assert "error[SG734]: reading the model failed: " in result.stderr
+
+
 def test_an_unfinished_run_is_refused(grown_run, tmp_path):
     run = shutil.copytree(grown_run.parent, tmp_path / "run")
     shutil.rmtree(run / "checkpoint-final")

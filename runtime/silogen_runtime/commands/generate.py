@@ -112,9 +112,11 @@ def generate_command(  # noqa: PLR0913, PLR0917 - options of a command
         console = Console(stderr=True)
         with console.status("Loading PyTorch and transformers"):
             from silogen_runtime import generate, prompts  # noqa: PLC0415 - start-up time
+            from silogen_runtime.failures import explain_failures  # noqa: PLC0415
             from silogen_runtime.quiet import quiet_libraries  # noqa: PLC0415
         with quiet_libraries():
-            saved = find_source(source, report)
+            with explain_failures("reading the model"):
+                saved = find_source(source, report)
             asked = prompts.read_prompts(saved, console, texts=texts, file=file, system=system)[:limit]
             with console.status("Loading the model"):
                 speaker = generate.load_speaker(saved, {"max_new_tokens": NEW_TOKENS, **given}, base=base)
