@@ -43,6 +43,7 @@ def merge(folder: Path, out: Path, *, base: str | None = None, dtype: str | None
     Refused where the result would not be the model that was trained.
     """
     refuse_used_folder(out)
+    out = out.resolve()  # `.` has no name
     with quiet_libraries(), explain_failures("merging"):
         saved = find_saved(folder)
         kind = mergeable_type(saved)

@@ -177,6 +177,13 @@ def test_a_folder_with_other_files_stays(adapter, tmp_path):
     assert (tmp_path / "empty" / "model.safetensors").exists()
 
 
+def test_the_working_directory_is_filled_where_it_is_empty(adapter, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    merge(adapter, Path())
+    assert (tmp_path / "here" / "model.safetensors").exists()
+
+
 def test_a_base_that_is_not_there_is_named(adapter, tmp_path, byte_level_model):
     edit_json(adapter / "adapter_config.json", base_model_name_or_path="./models/base")
     with pytest.raises(Refused) as error:
