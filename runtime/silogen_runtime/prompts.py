@@ -66,7 +66,8 @@ def from_file(path: str, system: str | None) -> list[Prompt]:
         text = sys.stdin.read() if path == "-" else Path(path).read_text("utf-8")
     except UnicodeDecodeError:
         raise Refused(Diagnostic("SG758", f"`{path}` is not UTF-8 text", file=path)) from None
-    return from_texts([line for line in text.splitlines() if line.strip()], system)
+    lines = text.removeprefix("\ufeff").split("\n")  # splitlines knows other ends, which stand within texts
+    return from_texts([line for line in lines if line.strip()], system)
 
 
 def from_validation(saved: Saved, console: Console) -> list[Prompt]:

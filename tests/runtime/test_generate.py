@@ -143,6 +143,10 @@ def test_files_hold_lines_of_text_or_conversations(grown_run, tmp_path):
     assert [prompt.messages[-1]["content"] for prompt in texts] == [FINLAND, "Add two."]
     assert texts[0].messages[0] == {"role": "system", "content": "Be brief."}
 
+    (tmp_path / "windows.txt").write_bytes("\ufeffOne\u2028and\x0ctwo?\r\n\r\nThree\x85?\r\n".encode())
+    texts = asked(grown_run, file=str(tmp_path / "windows.txt"))
+    assert [prompt.messages[-1]["content"] for prompt in texts] == ["One\u2028and\x0ctwo?", "Three\x85?"]
+
     path = write_lines(tmp_path / "data.jsonl", [conversation("One?", "1.", "Two?", "2.")])
     (prompt,) = asked(grown_run, file=path)
     assert [message["content"] for message in prompt.messages] == ["One?", "1.", "Two?"]
