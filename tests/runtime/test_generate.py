@@ -14,7 +14,8 @@ from silogen_compiler.diagnostics import Refused
 from silogen_config import ResolvedConfig
 from silogen_runtime import cli
 from silogen_runtime.chat import apply_template
-from silogen_runtime.commands.generate import generate_command
+from silogen_runtime.commands import generate as command
+from silogen_runtime.commands.generate import as_line, generate_command
 from silogen_runtime.generate import answers, load_speaker, render_prompts, tokenize
 from silogen_runtime.prompts import from_texts, read_prompts
 from silogen_runtime.saved import find_saved
@@ -184,10 +185,40 @@ def test_the_command_takes_a_config_and_writes_lines(grown_run, tmp_path):
     config = grown_run.parent / "resolved.json"
     result = generate(config, "--data", "--limit", 2, "--max-new-tokens", 24, "--output", out)
     assert result.exit_code == 0, result.output
+    assert list(tmp_path.iterdir()) == [out]
     for line in lines_of(out):
         assert line["messages"][-1]["content"].strip() == line["reference"].strip()
         assert line["finish_reason"] == "stop"
         assert line["file"].endswith("data.jsonl")
+
+
+@pytest.mark.parametrize("output", ["missing/answers.jsonl", "."])
+def test_an_output_that_can_not_be_written_is_told_before_the_model_is_loaded(
+    grown_run, tmp_path, monkeypatch, output
+):
+    monkeypatch.setattr("silogen_runtime.generate.load_speaker", None)
+    result = generate(grown_run, "--prompt", "x", "--output", tmp_path / output)
+    assert result.exit_code == 4
+    assert "error[SG723]: " in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_early_end_keeps_the_answers_so_far(grown_run, tmp_path, monkeypatch):
+    def stopped_at_the_second(prompt, answer):
+        if prompt.messages[-1]["content"] != FINLAND:
+            raise KeyboardInterrupt
+        return as_line(prompt, answer)
+
+    monkeypatch.setattr(command, "as_line", stopped_at_the_second)
+    out = tmp_path / "answers.jsonl"
+    out.write_text("of yesterday\n")
+    flags = ("--max-new-tokens", 24, "--batch-size", 1, "--output", out)
+    result = generate(grown_run, "--prompt", FINLAND, "--prompt", "Add two.", *flags)
+    assert result.exit_code == 1
+    assert f"the answers so far are in {out}.partial\n" in result.stderr
+    (line,) = lines_of(tmp_path / "answers.jsonl.partial")
+    assert line["messages"][-1]["content"] == HELSINKI
+    assert out.read_text() == "of yesterday\n"
 
 
 def test_the_command_prints_answers_and_draws_the_same_again(grown_run):
