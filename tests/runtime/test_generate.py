@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -201,6 +202,15 @@ def test_an_output_that_can_not_be_written_is_told_before_the_model_is_loaded(
     assert result.exit_code == 4
     assert "error[SG723]: " in result.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_pipe_is_written_to(grown_run):
+    read, write = os.pipe()
+    result = generate(grown_run, "--prompt", FINLAND, "--max-new-tokens", 1, "--output", f"/dev/fd/{write}")
+    os.close(write)
+    assert result.exit_code == 0, result.output
+    with os.fdopen(read) as lines:
+        assert [json.loads(line)["finish_reason"] for line in lines] == ["length"]
 
 
 def test_an_early_end_keeps_the_answers_so_far(grown_run, tmp_path, monkeypatch):

@@ -173,11 +173,11 @@ def lines_file(output: str | None) -> Iterator[IO[str] | None]:
     if output is None or output == "-":
         yield sys.stdout if output else None
         return
-    path = Path(output).resolve()
+    given, path = Path(output), Path(output).resolve()
     partial = path.with_name(f"{path.name}.partial")
     with explain_failures("writing the answers"):
-        if path.exists() and not path.is_file():  # a pipe; a folder is an error
-            with path.open("w", encoding="utf-8") as pipe:
+        if given.exists() and not given.is_file():  # a pipe; a folder is an error
+            with given.open("w", encoding="utf-8") as pipe:
                 yield pipe
             return
         with partial.open("w", encoding="utf-8", newline="") as file:
