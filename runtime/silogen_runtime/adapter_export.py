@@ -55,6 +55,7 @@ def export_adapter(folder: Path, out: Path, *, base: str | None = None) -> list[
     Only weights that are the base model's own are left out. Refused where vLLM can't serve the adapter.
     """
     refuse_used_folder(out)
+    out = out.resolve()  # `.` has no name
     with quiet_libraries(), explain_failures("reading the adapter"):
         saved = find_saved(folder)
         weights = read_weights(saved)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import pyarrow as pa
-from silogen_compiler.diagnostics import Diagnostic, Span
+from silogen_compiler.diagnostics import Diagnostic
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -81,18 +81,22 @@ def _lines(stream: Iterable[bytes]) -> Iterator[Line]:
 
 
 def _items(path: str, whole: bytes) -> Iterator[Line | Diagnostic]:
-    """Yield the items of a JSON list, each with the line that it begins in."""
+    """Yield the items of a JSON list, each with the line that it begins in.
+
+    Damage has no span: it is the file's, not that of an item that could be left out.
+    """
     try:
         text = whole.decode()
     except UnicodeDecodeError as error:
-        span = Span(path, whole.count(b"\n", 0, error.start) + 1, 1, 1)
-        yield Diagnostic("SG604", "this line is not UTF-8", span, help="save it as UTF-8")
+        number = whole.count(b"\n", 0, error.start) + 1
+        problem = f"this list is not UTF-8 (line {number:,})"
+        yield Diagnostic("SG604", problem, help="save it as UTF-8", file=path)
         return
     try:
         yield from _decoded(text)
     except json.JSONDecodeError as error:
-        problem = f"this list is not JSON: {error.msg[:1].lower()}{error.msg[1:]}"
-        yield Diagnostic("SG602", problem, Span(path, error.lineno, 1, 1))
+        what = f"{error.msg[:1].lower()}{error.msg[1:]}"
+        yield Diagnostic("SG602", f"this list is not JSON: {what} (line {error.lineno:,})", file=path)
     except RecursionError:
         yield Diagnostic("SG602", "this list is nested too deeply", file=path)
 

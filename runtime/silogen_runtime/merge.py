@@ -43,6 +43,7 @@ def merge(folder: Path, out: Path, *, base: str | None = None, dtype: str | None
     Refused where the result would not be the model that was trained.
     """
     refuse_used_folder(out)
+    out = out.resolve()  # `.` has no name
     with quiet_libraries(), explain_failures("merging"):
         saved = find_saved(folder)
         kind = mergeable_type(saved)
@@ -107,6 +108,7 @@ def _describe(config: Any, *, is_4bit: bool) -> str:
 
 def merge_into(adapted: PeftModel, dtype: str | None) -> PreTrainedModel:
     """Return the base with the adapter in its weights."""
+    was_tied = untie(adapted.get_base_model())
     try:
         whole: PreTrainedModel = adapted.merge_and_unload(safe_merge=True)
     except (AttributeError, NotImplementedError, RuntimeError, ValueError) as error:
@@ -115,7 +117,30 @@ def merge_into(adapted: PeftModel, dtype: str | None) -> PreTrainedModel:
         kind = adapted.active_peft_config.peft_type.value
         message = f"peft can't merge this adapter of type {kind}: {str(error).strip().partition(chr(10))[0]}"
         raise Refused(Diagnostic("SG753", message, help=UNMERGED_HELP)) from error
+    if was_tied:
+        tie_where_equal(whole)
     return whole.to(getattr(torch, dtype)) if dtype else whole
+
+
+def untie(model: PreTrainedModel) -> bool:
+    """Give the head a copy of the embeddings where it shares them, and tell whether it did.
+
+    An adapter changes each of the two for itself, and peft would write both changes to what they share.
+    """
+    layers = list(model.modules())
+    shared = {id(layer.weight) for layer in layers if isinstance(layer, torch.nn.Embedding)}
+    heads = [layer for layer in layers if isinstance(layer, torch.nn.Linear) and id(layer.weight) in shared]
+    for head in heads:
+        head.weight = torch.nn.Parameter(head.weight.detach().clone(), requires_grad=False)
+        model.config.tie_word_embeddings = False
+    return bool(heads)
+
+
+def tie_where_equal(model: Any) -> None:
+    """Have the head share the embeddings again, unless an adapter has changed one of the two alone."""
+    if torch.equal(model.get_input_embeddings().weight, model.get_output_embeddings().weight):
+        model.config.tie_word_embeddings = True
+        model.tie_weights()
 
 
 def refuse_infinite_weights(model: torch.nn.Module) -> None:

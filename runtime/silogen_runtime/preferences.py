@@ -58,8 +58,8 @@ def encode_pairs(
     findings = [result for result in results if isinstance(result, Diagnostic)]
     is_special = special_pattern(chat)
     for source in preferences:
-        messages = source.prompt + source.chosen + source.rejected
-        findings += check_special(is_special, source, messages, chat.assistant_end)
+        findings += check_special(is_special, source, source.prompt, "")
+        findings += check_special(is_special, source, source.chosen + source.rejected, chat.assistant_end)
     rendered = {at: result for at, result in enumerate(results) if isinstance(result, RenderedPair)}
     encoded: list[EncodedPair | None] = [None] * len(results)
     for at, pair in zip(rendered, _tokenize(chat, list(rendered.values())), strict=True):

@@ -34,16 +34,19 @@ class MetricsFile(TrainerCallback):
     """Appends one JSON object for each log event of the trainer to metrics.jsonl.
 
     `tokens_per_second` is the speed of all processes since the last event, without validation and saving;
-    `seconds` and `num_tokens` count from the start of this process. A resumed run keeps the lines up to the
-    checkpoint's step and drops the later ones, which it writes again.
+    `seconds` and `num_tokens` count from the start of this process, and `part` numbers the processes that a
+    run was resumed in. A resumed run keeps the lines up to the checkpoint's step and drops the later ones,
+    which it writes again.
     """
 
     def __init__(self, path: Path, resumed_step: int) -> None:
         self.path = path
         self.start = self.stepped = 0.0  # on the clock
         self.last = (0.0, 0.0)  # the clock, tokens
+        self.part = 1
         if is_main_process():
             kept = read_metrics(path, upto=resumed_step)
+            self.part += max((line.get("part", 0) for line in kept), default=0)
             write_whole(path, "".join(f"{json.dumps(line)}\n" for line in kept))
 
     def on_train_begin(self, *_: object, **__: object) -> None:
@@ -72,8 +75,8 @@ class MetricsFile(TrainerCallback):
             logs["tokens_per_second"] = round(self._tokens_per_second(logs["num_tokens"]), 1)
         if is_main_process():
             with self.path.open("a", encoding="utf-8") as file:
-                seconds = round(time.monotonic() - self.start, 3)
-                file.write(json.dumps({"step": state.global_step, **logs, "seconds": seconds}) + "\n")
+                counted = {"seconds": round(time.monotonic() - self.start, 3), "part": self.part}
+                file.write(json.dumps({"step": state.global_step, **logs, **counted}) + "\n")
 
     def _tokens_per_second(self, tokens: float) -> float:
         """Return the speed since the last log event; `tokens` counts from the start of this process."""
@@ -143,14 +146,14 @@ def read_metrics(path: Path, upto: float = math.inf) -> list[Metrics]:
 
 
 def _read_line(line: bytes) -> Metrics:
-    """Return what a line holds; nothing where it is not whole, or its step or losses are no numbers."""
+    """Return what a line holds; nothing where it is not whole, or its step, losses or part are no numbers."""
     try:
         metrics = json.loads(line) if line.endswith(b"\n") else {}
     except ValueError:
         return {}
     if not isinstance(metrics, dict):
         return {}
-    drawn = [metrics[key] for key in ("step", "loss", "eval_loss") if key in metrics]
+    drawn = [metrics[key] for key in ("step", "loss", "eval_loss", "part") if key in metrics]
     return metrics if all(isinstance(value, int | float) for value in drawn) else {}
 
 

@@ -66,7 +66,8 @@ def from_file(path: str, system: str | None) -> list[Prompt]:
         text = sys.stdin.read() if path == "-" else Path(path).read_text("utf-8")
     except UnicodeDecodeError:
         raise Refused(Diagnostic("SG758", f"`{path}` is not UTF-8 text", file=path)) from None
-    return from_texts([line for line in text.splitlines() if line.strip()], system)
+    lines = text.removeprefix("\ufeff").split("\n")  # splitlines knows other ends, which stand within texts
+    return from_texts([line for line in lines if line.strip()], system)
 
 
 def from_validation(saved: Saved, console: Console) -> list[Prompt]:
@@ -113,10 +114,15 @@ def _examples(path: str, data_type: str, numbers: set[int] | None = None) -> Ite
 
 
 def _prompt(example: Example) -> Prompt:
-    """Return an example up to its last answer, or the whole where it has none."""
+    """Return an example up to its last answer, or the whole where it has none. Refused where that is all."""
     if isinstance(example, Preference):
         return Prompt(example.prompt, example.chosen[-1]["content"], example.span)
     turns = [at for at, message in enumerate(example.messages) if message["role"] == "assistant"]
     if not turns:
         return Prompt(example.messages, None, example.span)
+    if turns[-1] == 0:
+        message = "this conversation has nothing before its answer"
+        raise Refused(
+            Diagnostic("SG758", message, example.span, help="write what it answers, or leave it out")
+        )
     return Prompt(example.messages[: turns[-1]], example.messages[turns[-1]]["content"], example.span)

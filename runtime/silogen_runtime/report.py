@@ -152,13 +152,24 @@ FIGURES = {
 
 
 def _points(metrics: list[Metrics], key: str) -> list[tuple[int, float]]:
-    return [(line["step"], line[key]) for line in metrics if isinstance(line.get(key), int | float)]
+    return [(line["step"], line[key]) for line in metrics if _is_number(line.get(key))]
 
 
 def _total(metrics: list[Metrics], key: str) -> float:
-    """Return the last count; each part of a resumed run counts from zero."""
-    counts = [0.0, *(value for _, value in _points(metrics, key))]
-    return sum(after - before if after >= before else after for before, after in pairwise(counts))
+    """Return the last count; each part of a resumed run counts from zero.
+
+    Lines of earlier versions name no part: there a count that falls begins one.
+    """
+    counts: list[tuple[int | None, float]] = [(None, 0.0)]
+    counts += [(line.get("part"), line[key]) for line in metrics if _is_number(line.get(key))]
+    return sum(
+        after - before if part == part_before and after >= before else after
+        for (part_before, before), (part, after) in pairwise(counts)
+    )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float)
 
 
 def _as_svg(chart: Chart, metrics: list[Metrics]) -> str:

@@ -13,7 +13,7 @@ from silogen_compiler.chat_templates import chat_template
 from silogen_compiler.diagnostics import Refused
 from silogen_runtime.examples import Preference
 from silogen_runtime.preferences import encode_pairs, render_pairs
-from tiny import LORA, PAIRS, losses, preference, resolved_preferences
+from tiny import LORA, PAIRS, conversation, losses, preference, resolved_preferences
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 FOUR_BITS = {"load_in_4bit": True, "bnb_4bit_compute_dtype": "bfloat16"}
@@ -205,6 +205,20 @@ def encoded(chat, row: dict, **limits):
         chat, [source], **{"max_length": None, "max_prompt_length": None, **limits}
     )
     return source, pair, findings
+
+
+def test_an_end_token_in_an_earlier_answer_of_the_prompt_is_warned_of(load_chat):
+    chat = load_chat("byte-level", "chat-ml")
+
+    def told(earlier: str) -> list[str]:
+        row = preference("And one more?", "Six.", "Seven.")
+        row["prompt_messages"] = [*conversation("Add two.", earlier)["messages"], *row["prompt_messages"]]
+        return [f"{finding.code}: {finding.message}" for finding in encoded(chat, row)[2]]
+
+    assert told("Five.") == []
+    assert told("Five<|im_end|>.") == [
+        "SG621: a message of `assistant` holds `<|im_end|>`, which is read as that special token"
+    ]
 
 
 @pytest.mark.parametrize("model", ["byte-level", "bos"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from click.testing import CliRunner
@@ -46,6 +48,13 @@ def test_weights_of_the_base_are_left_out_of_a_checkpoint(quantized_run, tmp_pat
     assert (tmp_path / "out" / "tokenizer.json").exists()
     exported = adapter_logits(byte_level_model, tmp_path / "out")
     assert torch.equal(exported, adapter_logits(byte_level_model, checkpoint))
+
+
+def test_the_working_directory_is_filled_where_it_is_empty(quantized_run, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    export_adapter(quantized_run, Path())
+    assert (tmp_path / "here" / WEIGHTS).exists()
 
 
 def test_weights_that_are_not_as_in_the_base_are_not_left_out(quantized_run, tmp_path):

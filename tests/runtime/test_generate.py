@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from silogen_compiler.diagnostics import Refused
 from silogen_config import ResolvedConfig
 from silogen_runtime import cli
 from silogen_runtime.chat import apply_template
-from silogen_runtime.commands.generate import generate_command
+from silogen_runtime.commands import generate as command
+from silogen_runtime.commands.generate import as_line, generate_command
 from silogen_runtime.generate import answers, load_speaker, render_prompts, tokenize
 from silogen_runtime.prompts import from_texts, read_prompts
 from silogen_runtime.saved import find_saved
@@ -143,6 +145,10 @@ def test_files_hold_lines_of_text_or_conversations(grown_run, tmp_path):
     assert [prompt.messages[-1]["content"] for prompt in texts] == [FINLAND, "Add two."]
     assert texts[0].messages[0] == {"role": "system", "content": "Be brief."}
 
+    (tmp_path / "windows.txt").write_bytes("\ufeffOne\u2028and\x0ctwo?\r\n\r\nThree\x85?\r\n".encode())
+    texts = asked(grown_run, file=str(tmp_path / "windows.txt"))
+    assert [prompt.messages[-1]["content"] for prompt in texts] == ["One\u2028and\x0ctwo?", "Three\x85?"]
+
     path = write_lines(tmp_path / "data.jsonl", [conversation("One?", "1.", "Two?", "2.")])
     (prompt,) = asked(grown_run, file=path)
     assert [message["content"] for message in prompt.messages] == ["One?", "1.", "Two?"]
@@ -153,7 +159,16 @@ def test_files_hold_lines_of_text_or_conversations(grown_run, tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "content", "code"),
-    [("blank.txt", b"\n", "SG758"), ("latin.txt", b"\xe4", "SG758"), ("a.jsonl", b"{}\n", "SG603")],
+    [
+        ("blank.txt", b"\n", "SG758"),
+        ("latin.txt", b"\xe4", "SG758"),
+        ("a.jsonl", b"{}\n", "SG603"),
+        (
+            "answer.jsonl",
+            b'{"messages": [{"role": "assistant", "content": "hi"}]}\n',
+            "SG758: this conversation has nothing before its answer",
+        ),
+    ],
 )
 def test_a_file_without_prompts_is_refused(grown_run, tmp_path, name, content, code):
     (tmp_path / name).write_bytes(content)
@@ -171,10 +186,49 @@ def test_the_command_takes_a_config_and_writes_lines(grown_run, tmp_path):
     config = grown_run.parent / "resolved.json"
     result = generate(config, "--data", "--limit", 2, "--max-new-tokens", 24, "--output", out)
     assert result.exit_code == 0, result.output
+    assert list(tmp_path.iterdir()) == [out]
     for line in lines_of(out):
         assert line["messages"][-1]["content"].strip() == line["reference"].strip()
         assert line["finish_reason"] == "stop"
         assert line["file"].endswith("data.jsonl")
+
+
+@pytest.mark.parametrize("output", ["missing/answers.jsonl", "."])
+def test_an_output_that_can_not_be_written_is_told_before_the_model_is_loaded(
+    grown_run, tmp_path, monkeypatch, output
+):
+    monkeypatch.setattr("silogen_runtime.generate.load_speaker", None)
+    result = generate(grown_run, "--prompt", "x", "--output", tmp_path / output)
+    assert result.exit_code == 4
+    assert "error[SG723]: " in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_pipe_is_written_to(grown_run):
+    read, write = os.pipe()
+    result = generate(grown_run, "--prompt", FINLAND, "--max-new-tokens", 1, "--output", f"/dev/fd/{write}")
+    os.close(write)
+    assert result.exit_code == 0, result.output
+    with os.fdopen(read) as lines:
+        assert [json.loads(line)["finish_reason"] for line in lines] == ["length"]
+
+
+def test_an_early_end_keeps_the_answers_so_far(grown_run, tmp_path, monkeypatch):
+    def stopped_at_the_second(prompt, answer):
+        if prompt.messages[-1]["content"] != FINLAND:
+            raise KeyboardInterrupt
+        return as_line(prompt, answer)
+
+    monkeypatch.setattr(command, "as_line", stopped_at_the_second)
+    out = tmp_path / "answers.jsonl"
+    out.write_text("of yesterday\n")
+    flags = ("--max-new-tokens", 24, "--batch-size", 1, "--output", out)
+    result = generate(grown_run, "--prompt", FINLAND, "--prompt", "Add two.", *flags)
+    assert result.exit_code == 1
+    assert f"the answers so far are in {out}.partial\n" in result.stderr
+    (line,) = lines_of(tmp_path / "answers.jsonl.partial")
+    assert line["messages"][-1]["content"] == HELSINKI
+    assert out.read_text() == "of yesterday\n"
 
 
 def test_the_command_prints_answers_and_draws_the_same_again(grown_run):
@@ -200,6 +254,21 @@ def test_a_config_that_is_not_trained_is_refused(grown_run, tmp_path, monkeypatc
         result = generate(name, "--prompt", "x")
         assert result.exit_code == 1
         assert f"error[{code}]" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("adapter_config.json", '{"peft_type": "LO'),
+        ("adapter_config.json", '{"peft_type": "UNKNOWN"}'),
+        ("resolved.json", '{"apiVersion": '),
+    ],
+)
+def test_a_damaged_model_is_refused(tmp_path, name, content):
+    (tmp_path / name).write_text(content)
+    result = generate(tmp_path, "--prompt", "x")
+    assert result.exit_code == 4
+    assert "error[SG734]: reading the model failed: " in result.stderr
 
 
 def test_an_unfinished_run_is_refused(grown_run, tmp_path):

@@ -75,6 +75,26 @@ def test_tied_embeddings_that_were_trained_are_merged(tmp_path):
     check_merged(base, make_adapter(tmp_path / "adapter", base, "LORA", **kwargs), tmp_path / "merged")
 
 
+# Adapters on a tied embedding, and whether the two are still tied with them.
+ON_TIED = {
+    "embeddings alone": ({"target_modules": ["q_proj", "embed_tokens"]}, False),
+    "head alone": ({"target_modules": ["q_proj", "lm_head"]}, False),
+    "both together": ({"target_modules": ["q_proj", "embed_tokens"], "ensure_weight_tying": True}, True),
+    "other tokens": ({"trainable_token_indices": {"embed_tokens": [65, 66], "lm_head": [65]}}, False),
+    "neither": ({}, True),
+}
+
+
+@PEFT_SAYS
+@pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`")
+@pytest.mark.parametrize("variant", ON_TIED)
+def test_what_tied_embeddings_share_is_no_longer_shared_where_they_differ(variant, tmp_path):
+    kwargs, is_tied = ON_TIED[variant]
+    base = save_model(tmp_path / "base", byte_level_tokenizer(), tie_word_embeddings=True)
+    check_merged(base, make_adapter(tmp_path / "adapter", base, "LORA", **kwargs), tmp_path / "merged")
+    assert AutoConfig.from_pretrained(tmp_path / "merged").tie_word_embeddings is is_tied
+
+
 def test_a_grown_base_and_new_tokens_are_in_it(grown_run, tmp_path, bos_model):
     grown = peft.PeftConfig.from_pretrained(grown_run).base_model_name_or_path
     check_merged(grown, grown_run, tmp_path / "merged")
@@ -155,6 +175,13 @@ def test_a_folder_with_other_files_stays(adapter, tmp_path):
     (tmp_path / "empty").mkdir()
     merge(adapter, tmp_path / "empty")
     assert (tmp_path / "empty" / "model.safetensors").exists()
+
+
+def test_the_working_directory_is_filled_where_it_is_empty(adapter, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    merge(adapter, Path())
+    assert (tmp_path / "here" / "model.safetensors").exists()
 
 
 def test_a_base_that_is_not_there_is_named(adapter, tmp_path, byte_level_model):

@@ -97,13 +97,18 @@ LIST = b'[\n {"messages": [\n  {"role": "user", "content": "a"}]}\n\n,\n {"messa
 
 DAMAGED = {
     "list.json": (LIST, "SG603: `messages` must not be empty", 6),
-    "cut.json": (LIST.replace(b"\n\n,", b""), "SG602: this list is not JSON: expected `,` or `]`", 4),
-    "open.json": (LIST[:-1], "SG602: this list is not JSON: expected `,` or `]`", 6),
+    "cut.json": (
+        LIST.replace(b"\n\n,", b""),
+        r"SG602: this list is not JSON: expected `,` or `\]` \(line 4\)",
+        0,
+    ),
+    "open.json": (LIST[:-1], r"SG602: .* expected `,` or `\]` \(line 6\)", 6),
+    "cut-list.json": (FORMS["list.json"][:-40], r"SG602: .* \(line \d+\)", 0),
     "empty.json": (b"[]", "SG601: `.*empty.json` holds no example", 0),
-    "latin.json": (b'["\xe4"]', "SG604", 1),
+    "latin.json": (b'["a",\n"\xe4"]', r"SG604: this list is not UTF-8 \(line 2\)", 0),
     "cut.jsonl.gz": (gzip.compress(JSONL)[:-20], "SG612: this file can't be decompressed", 0),
     "plain.jsonl.gz": (JSONL, "SG612: this file can't be decompressed", 0),
-    "more.json": (b"[]\n\n x", "SG602: this list is not JSON: there is more behind its end", 3),
+    "more.json": (b"[]\n\n x", "SG602: this list is not JSON: there is more behind its end", 0),
     "deep.json": (b"[" * 10**5, "SG602: this list is nested too deeply", 0),
     "columns.jsonl": (b"PAR1\x15\x04", "SG616: this is a Parquet file", 0),
     "wide.jsonl": (JSONL.decode().encode("utf-16"), "SG616: this is text in UTF-16", 0),
@@ -145,9 +150,11 @@ def test_a_file_of_bad_lines_only_is_empty(load):
         load("bad.jsonl", b"not json\n", max_bad_lines=5)
 
 
-def test_a_damaged_file_is_no_bad_line(load):
-    with pytest.raises(Refused, match="SG612"):
-        load("cut.jsonl.gz", DAMAGED["cut.jsonl.gz"][0], max_bad_lines=5)
+@pytest.mark.parametrize("name", ["cut.jsonl.gz", "cut-list.json", "latin.json"])
+def test_a_damaged_file_is_no_bad_line(load, name):
+    content, said, _ = DAMAGED[name]
+    with pytest.raises(Refused, match=said):
+        load(name, content, max_bad_lines=5)
 
 
 def test_bad_lines_are_allowed_on_the_command_line(tmp_path, byte_level_model):

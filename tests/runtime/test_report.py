@@ -116,6 +116,17 @@ def test_the_parts_of_a_resumed_run_are_added(draw):
     assert verdict(page).endswith(" in 19.0 s")
 
 
+def test_a_part_counts_from_zero_though_it_begins_above_the_end_of_the_last(draw, tmp_path):
+    path = tmp_path / "parts.jsonl"
+    for number, tokens in ((1, 3000.0), (2, 1_000_000.0)):
+        metrics = MetricsFile(path, resumed_step=number - 1)
+        metrics.on_train_begin()
+        metrics.on_log(None, TrainerState(global_step=number), None, logs={"num_tokens": tokens})
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [line["part"] for line in lines] == [1, 2]
+    assert figures(draw(lines))["tokens"] == "1,003,000"
+
+
 def test_long_courses_are_smoothed(draw):
     page = draw([step(number) for number in range(1, 200)], steps=199)
     assert page.count("stroke-opacity: 0.35") == 3  # loss, gradient norm, speed

@@ -153,7 +153,16 @@ def test_a_checkpoint_without_the_optimizer_is_told(resolve, run, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "line", ["garbage", "[]", '{"a": 1}', '{"step": "x"}', '{"step": 1, "loss": "x"}', "\udcff"]
+    "line",
+    [
+        "garbage",
+        "[]",
+        '{"a": 1}',
+        '{"step": "x"}',
+        '{"step": 1, "loss": "x"}',
+        '{"step": 1, "part": "x"}',
+        "\udcff",
+    ],
 )
 def test_a_damaged_line_of_the_metrics_is_left_out(tmp_path, line):
     path = tmp_path / "metrics.jsonl"

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 from silogen_compiler.commands.options import report_options
-from silogen_compiler.commands.report import EXIT_ERRORS, write_output
+from silogen_compiler.commands.report import EXIT_ERRORS
 from silogen_compiler.diagnostics import Refused
+from silogen_compiler.files import sync
 from silogen_compiler.layers.extends import load_files
 from silogen_compiler.lower.lowering import API_VERSION
 from silogen_compiler.pipeline import Compiled, compile_layers
@@ -112,25 +114,27 @@ def generate_command(  # noqa: PLR0913, PLR0917 - options of a command
         console = Console(stderr=True)
         with console.status("Loading PyTorch and transformers"):
             from silogen_runtime import generate, prompts  # noqa: PLC0415 - start-up time
+            from silogen_runtime.failures import explain_failures  # noqa: PLC0415
             from silogen_runtime.quiet import quiet_libraries  # noqa: PLC0415
         with quiet_libraries():
-            saved = find_source(source, report)
+            with explain_failures("reading the model"):
+                saved = find_source(source, report)
             asked = prompts.read_prompts(saved, console, texts=texts, file=file, system=system)[:limit]
-            with console.status("Loading the model"):
-                speaker = generate.load_speaker(saved, {"max_new_tokens": NEW_TOKENS, **given}, base=base)
-            is_streamed = len(asked) == 1 and output is None and is_streamable(given)
-            answers = generate.answers(
-                speaker, asked, batch_size=batch_size, seed=seed, is_streamed=is_streamed
-            )
-            if output is not None:
-                answered = zip(asked, counted(answers, len(asked), console), strict=True)
-                write_output(output, "".join(as_line(prompt, answer) for prompt, answer in answered))
-                return
-            for prompt, answer in zip(asked, answers, strict=True):
-                if len(asked) > 1:
-                    click.secho(f"> {prompt.messages[-1]['content']}", bold=True)
-                if not is_streamed:
-                    click.echo(answer.text + "\n" * (len(asked) > 1))
+            with lines_file(output) as lines:
+                with console.status("Loading the model"):
+                    speaker = generate.load_speaker(saved, {"max_new_tokens": NEW_TOKENS, **given}, base=base)
+                is_streamed = len(asked) == 1 and output is None and is_streamable(given)
+                answers = generate.answers(
+                    speaker, asked, batch_size=batch_size, seed=seed, is_streamed=is_streamed
+                )
+                if lines is None:
+                    show(asked, answers, is_streamed=is_streamed)
+                    return
+                if output != "-":
+                    answers = counted(answers, len(asked), console)
+                for prompt, answer in zip(asked, answers, strict=True):
+                    lines.write(as_line(prompt, answer))
+                    lines.flush()
 
 
 def find_source(source: Path, report: Report) -> Saved:
@@ -156,6 +160,48 @@ def find_source(source: Path, report: Report) -> Saved:
 def is_streamable(given: dict[str, Any]) -> bool:
     """Tell whether an answer can be shown while it is made: on a terminal, and not of several beams."""
     return sys.stdout.isatty() and given.get("num_beams", 1) == 1
+
+
+@contextmanager
+def lines_file(output: str | None) -> Iterator[IO[str] | None]:
+    """Yield a file for the answers, which takes the place of `output` when the block ends.
+
+    Where the block ends early, the answers up to there stay beside it. Refused where no file can be made.
+    """
+    from silogen_runtime.failures import explain_failures  # noqa: PLC0415 - start-up time
+
+    if output is None or output == "-":
+        yield sys.stdout if output else None
+        return
+    given, path = Path(output), Path(output).resolve()
+    partial = path.with_name(f"{path.name}.partial")
+    with explain_failures("writing the answers"):
+        if given.exists() and not given.is_file():  # a pipe; a folder is an error
+            with given.open("w", encoding="utf-8") as pipe:
+                yield pipe
+            return
+        with partial.open("w", encoding="utf-8", newline="") as file:
+            try:
+                yield file
+            except BaseException:
+                if file.tell():
+                    click.echo(f"the answers so far are in {partial}", err=True)
+                else:
+                    partial.unlink()
+                raise
+        sync(partial)
+        with suppress(FileNotFoundError):
+            partial.chmod(path.stat().st_mode)
+        partial.replace(path)
+
+
+def show(prompts: list[Prompt], answers: Iterator[Answer], *, is_streamed: bool) -> None:
+    """Print each answer that is not printed while it is made, below its prompt where there are several."""
+    for prompt, answer in zip(prompts, answers, strict=True):
+        if len(prompts) > 1:
+            click.secho(f"> {prompt.messages[-1]['content']}", bold=True)
+        if not is_streamed:
+            click.echo(answer.text + "\n" * (len(prompts) > 1))
 
 
 def counted(answers: Iterator[Answer], total: int, console: Console) -> Iterator[Answer]:
