@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import shutil
 import signal
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from silogen_compiler.diagnostics import Refused
 
+from silogen_runtime.checkpoints import checkpoint_folders
 from silogen_runtime.defects import MARK, find_defect
 from silogen_runtime.signals import ASKING
 from silogen_runtime.space import disk_full, is_disk_full
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from silogen_runtime.records import Records
 
 
@@ -40,7 +44,9 @@ class WholeCheckpoints:
         folder = Path(trainer.args.output_dir, f"checkpoint-{trainer.state.global_step}")
         try:
             self._begin(folder)
-            super()._save_checkpoint(model, trial)  # type: ignore[misc]
+            with unlimited(trainer.args):
+                super()._save_checkpoint(model, trial)  # type: ignore[misc]
+            self._end(folder)
         except Exception as error:
             if find_defect(folder, with_states=False):
                 shutil.rmtree(folder, ignore_errors=True)
@@ -59,6 +65,32 @@ class WholeCheckpoints:
             folder.mkdir(parents=True, exist_ok=True)
             self.records.write(folder, PATIENCE)
         trainer.accelerator.wait_for_everyone()
+
+    def _end(self, folder: Path) -> None:
+        """Remove the old checkpoints above save_total_limit, when all processes have written to the new one."""
+        trainer: Any = self
+        trainer.accelerator.wait_for_everyone()
+        if trainer.args.should_save and trainer.args.save_total_limit:
+            best = Path(trainer.state.best_model_checkpoint or folder)
+            for old in surplus(folder, best, trainer.args.save_total_limit):
+                shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def unlimited(args: Any) -> Iterator[None]:
+    """Have transformers remove no checkpoint: it takes all of `checkpoint-*` for one, the trained model too."""
+    limit, args.save_total_limit = args.save_total_limit, None
+    try:
+        yield
+    finally:
+        args.save_total_limit = limit
+
+
+def surplus(newest: Path, best: Path, limit: int) -> list[Path]:
+    """Return the checkpoints beside the newest and the best one that are more than `limit`, oldest last."""
+    folders = checkpoint_folders(newest.parent)
+    kept = [folder for folder in folders if folder in {newest, best}]
+    return [folder for folder in folders if folder not in kept][max(limit - len(kept), 0) :]
 
 
 def deaf(loader: Any) -> Any:
