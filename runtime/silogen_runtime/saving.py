@@ -67,7 +67,7 @@ class WholeCheckpoints:
         trainer.accelerator.wait_for_everyone()
 
     def _end(self, folder: Path) -> None:
-        """Remove the old checkpoints above save_total_limit, when all processes have written to the new one."""
+        """Remove the old checkpoints above save_total_limit, when all processes have written the new one."""
         trainer: Any = self
         trainer.accelerator.wait_for_everyone()
         if trainer.args.should_save and trainer.args.save_total_limit:
@@ -78,7 +78,7 @@ class WholeCheckpoints:
 
 @contextmanager
 def unlimited(args: Any) -> Iterator[None]:
-    """Have transformers remove no checkpoint: it takes all of `checkpoint-*` for one, the trained model too."""
+    """Keep transformers from removing checkpoints: it takes the trained model for one by its name."""
     limit, args.save_total_limit = args.save_total_limit, None
     try:
         yield
