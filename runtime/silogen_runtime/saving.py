@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import signal
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from silogen_runtime.signals import ASKING
 from silogen_runtime.space import disk_full, is_disk_full
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from silogen_runtime.records import Records
 
@@ -95,16 +96,15 @@ def surplus(newest: Path, best: Path, limit: int) -> list[Path]:
 
 def deaf(loader: Any) -> Any:
     """Return a data loader whose processes outlive the signals that SLURM sends to all processes of a job."""
-    start = loader.worker_init_fn
-
-    def ignore_signals(worker: int) -> None:
-        for number in ASKING:
-            signal.signal(number, signal.SIG_IGN)
-        if start:
-            start(worker)
-
-    loader.worker_init_fn = ignore_signals
+    loader.worker_init_fn = partial(_start_deaf, loader.worker_init_fn)
     return loader
+
+
+def _start_deaf(start: Callable[[int], None] | None, worker: int) -> None:
+    for number in ASKING:
+        signal.signal(number, signal.SIG_IGN)
+    if start:
+        start(worker)
 
 
 def size_of_checkpoint(model: Any, optimizer: Any) -> int:

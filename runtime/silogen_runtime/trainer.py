@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from copy import deepcopy
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import peft
@@ -129,13 +130,13 @@ def build_collator(config: ResolvedConfig, args: Args, tokenizer: TokenizerType)
 
 def padding_as(collator: Collator, token_id: int) -> Collator:
     """Return `collator` with another token in the padded places of the inputs."""
+    return partial(_collate_as, collator, token_id)  # which processes that load data can be sent
 
-    def collate(examples: list[dict[str, Any]]) -> Batch:
-        batch = collator(examples)
-        batch["input_ids"] = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, token_id)
-        return batch
 
-    return collate
+def _collate_as(collator: Collator, token_id: int, examples: list[dict[str, Any]]) -> Batch:
+    batch = collator(examples)
+    batch["input_ids"] = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, token_id)
+    return batch
 
 
 def cast_trained_weights(model: torch.nn.Module) -> None:

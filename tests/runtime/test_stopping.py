@@ -77,6 +77,16 @@ def test_a_signal_to_all_processes_leaves_those_that_load_data(resolve, run, tmp
     assert checkpoints(tmp_path / "out") == ["checkpoint-2"]
 
 
+def test_processes_that_load_data_may_be_started_anew(resolve, run, bos_model):
+    loading = {"dataloader_num_workers": 1, "dataloader_multiprocessing_context": "spawn"}
+    padding = {"missing_pad_token_strategy": "unk-convert-to-eos"}
+    config = resolve(model=bos_model, template="keep-original", args={"max_steps": 1})
+    config["tokenizer"] |= padding
+    alone, _ = run(config)
+    outcome, _ = run(with_args(config, **loading))
+    assert outcome.losses == alone.losses
+
+
 def test_a_signal_in_the_last_step_lets_the_run_end(resolve, run, tmp_path, send):
     send[2] = [signal.SIGTERM]
     outcome, _ = run(resolve(args={"max_steps": 2}))
