@@ -16,7 +16,7 @@ from silogen_runtime.progress import MetricsFile, ProgressLine
 from tiny import LORA, losses
 
 SAVING = {"save_strategy": "steps", "save_steps": 2, "max_steps": 6}
-SPLIT = {"validation": {"type": "AUTO_SPLIT", "ratio": 0.25, "seed": 1}}
+SPLIT = {"validation": {"type": "AUTO_SPLIT", "ratio": 0.25, "seed": 1}}  # leaves three steps an epoch
 
 TRAIN = """
 import json, sys
