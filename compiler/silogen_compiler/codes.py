@@ -551,8 +551,8 @@ CODES: dict[str, Code] = {
     ),
     "SG710": _warning(
         "checkpoints of an earlier run",
-        "The output folder holds checkpoints of an earlier run, and this run starts anew. A later "
-        "resume takes the checkpoint with the most steps, whichever run it is from.",
+        "The output folder holds checkpoints of an earlier run, and this run starts anew. It writes over those of the "
+        "same steps. Those of later steps stay, but are set aside when it saves its first: a later resume skips them.",
     ),
     "SG711": _error(
         "environment variable not set",

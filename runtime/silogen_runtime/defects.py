@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MARK = "trainer_state.json"  # the trainer writes it last
+SET_ASIDE = (
+    "earlier_trainer_state.json"  # what the mark is called when another run has taken the place of its own
+)
 HEADER_SIZE = 8  # bytes; a safetensors file begins with the length of its JSON header
 
 # What a checkpoint holds beside the weights where one process writes the optimizer.
@@ -41,6 +44,8 @@ def _mark_defects(folder: Path) -> Iterator[str]:
     try:
         state = json.loads((folder / MARK).read_bytes())
     except FileNotFoundError:
+        if (folder / SET_ASIDE).exists():
+            yield f"it is of an earlier run; rename {SET_ASIDE} in it to {MARK} to go on from it"
         yield f"{MARK} is missing, so it was not written to the end"
     except ValueError:
         yield f"{MARK} is cut off or damaged"

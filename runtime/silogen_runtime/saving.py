@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from silogen_compiler.diagnostics import Refused
 
-from silogen_runtime.checkpoints import checkpoint_folders
+from silogen_runtime.checkpoints import checkpoint_folders, set_aside
 from silogen_runtime.defects import MARK, find_defect
 from silogen_runtime.signals import ASKING
 from silogen_runtime.space import disk_full, is_disk_full
@@ -68,13 +68,21 @@ class WholeCheckpoints:
         trainer.accelerator.wait_for_everyone()
 
     def _end(self, folder: Path) -> None:
-        """Remove the old checkpoints above save_total_limit, when all processes have written the new one."""
+        """Let `folder` be the newest checkpoint, and remove the old ones above save_total_limit.
+
+        Any of a later step is of another run. All processes have written to the new one before.
+        """
         trainer: Any = self
         trainer.accelerator.wait_for_everyone()
-        if trainer.args.should_save and trainer.args.save_total_limit:
-            best = Path(trainer.state.best_model_checkpoint or folder)
-            for old in surplus(folder, best, trainer.args.save_total_limit):
-                shutil.rmtree(old, ignore_errors=True)
+        if not trainer.args.should_save:
+            return
+        folders = checkpoint_folders(folder.parent)
+        place = folders.index(folder)
+        for later in folders[:place]:
+            set_aside(later)
+        best = Path(trainer.state.best_model_checkpoint or folder)
+        for old in surplus(folders[place:], best, trainer.args.save_total_limit):
+            shutil.rmtree(old, ignore_errors=True)
 
 
 @contextmanager
@@ -87,10 +95,11 @@ def unlimited(args: Any) -> Iterator[None]:
         args.save_total_limit = limit
 
 
-def surplus(newest: Path, best: Path, limit: int) -> list[Path]:
-    """Return the checkpoints beside the newest and the best one that are more than `limit`, oldest last."""
-    folders = checkpoint_folders(newest.parent)
-    kept = [folder for folder in folders if folder in {newest, best}]
+def surplus(folders: list[Path], best: Path, limit: int | None) -> list[Path]:
+    """Return those of the checkpoints, newest first, that exceed `limit`; the first and `best` stay."""
+    if not limit or limit < 0:
+        return []
+    kept = {folders[0], *(folder for folder in folders if folder == best)}
     return [folder for folder in folders if folder not in kept][max(limit - len(kept), 0) :]
 
 

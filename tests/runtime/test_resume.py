@@ -110,6 +110,21 @@ def test_false_starts_anew_and_says_what_is_left_over(resolve, run, tmp_path):
     assert len(losses(tmp_path / "out")) == 6
 
 
+def test_auto_goes_on_from_the_last_run_though_an_earlier_one_got_further(resolve, run, tmp_path):
+    config = resolve(args=SAVING)
+    run(config)
+    run(with_args(config, max_steps=2))
+    later = tmp_path / "out" / "checkpoint-6"
+    with pytest.raises(
+        Refused, match=r"SG708: .*checkpoint-6`: it is of an earlier run; rename earlier_trai"
+    ):
+        run(resume(config, how=str(later)))
+    _, screen = run(resume(with_args(config, max_steps=3), how="auto"))
+    assert "3, from 2 on" in screen
+    (later / "earlier_trainer_state.json").rename(later / "trainer_state.json")
+    assert "6, from 6 on" in run(resume(config, how=str(later)))[1]
+
+
 def test_true_needs_a_checkpoint(resolve, run):
     with pytest.raises(Refused, match="SG708: resume_from_checkpoint is true"):
         run(resume(resolve(), how=True))
