@@ -670,6 +670,11 @@ CODES: dict[str, Code] = {
         "With `sync_ref_model` the reference model moves during the run, and checkpoints don't hold it. A resumed run "
         "begins with the base model as its reference, so it ends in other weights than a run that was not stopped.",
     ),
+    "SG738": _error(
+        "processes at different steps",
+        "Each process looks for the checkpoint to go on from, and they found different ones. With `save_on_each_node` each machine "
+        "has its own, and one of them lacks what another saved, or holds it incomplete.",
+    ),
     "SG741": _error(
         "sharding without GPU",
         "FSDP and ZeRO 3 shard the parameters over GPUs, and there are none here, or `use_cpu` is on. On the CPU FSDP would silently train as `ddp` does, or fail, and ZeRO 3 fails.",
