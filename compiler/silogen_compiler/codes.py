@@ -551,8 +551,8 @@ CODES: dict[str, Code] = {
     ),
     "SG710": _warning(
         "checkpoints of an earlier run",
-        "The output folder holds checkpoints of an earlier run, and this run starts anew. A later "
-        "resume takes the checkpoint with the most steps, whichever run it is from.",
+        "The output folder holds checkpoints of an earlier run, and this run starts anew. It writes over those of the "
+        "same steps. Those of later steps stay, but are set aside when it saves its first: a later resume skips them.",
     ),
     "SG711": _error(
         "environment variable not set",
@@ -669,6 +669,11 @@ CODES: dict[str, Code] = {
         "reference model starts anew",
         "With `sync_ref_model` the reference model moves during the run, and checkpoints don't hold it. A resumed run "
         "begins with the base model as its reference, so it ends in other weights than a run that was not stopped.",
+    ),
+    "SG738": _error(
+        "processes at different steps",
+        "Each process looks for the checkpoint to go on from, and they found different ones. With `save_on_each_node` each machine "
+        "has its own, and one of them lacks what another saved, or holds it incomplete.",
     ),
     "SG741": _error(
         "sharding without GPU",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from silogen_compiler.diagnostics import Diagnostic
 
-from silogen_runtime.defects import MARK, find_defect
+from silogen_runtime.defects import MARK, SET_ASIDE, find_defect
 from silogen_runtime.outputs import output_dir
 
 if TYPE_CHECKING:
@@ -38,11 +38,18 @@ def choose_start(config: ResolvedConfig) -> Start:
 
 
 def checkpoint_folders(output_dir: Path | None) -> list[Path]:
-    """Return the folders `checkpoint-<step>`, newest first."""
+    """Return the folders `checkpoint-<step>` that were not set aside, newest first."""
     paths = output_dir.glob("checkpoint-*") if output_dir else ()
     steps = {path: re.fullmatch(r"checkpoint-(\d+)", path.name) for path in paths}
     found = {path: int(match[1]) for path, match in steps.items() if match and path.is_dir()}
-    return sorted(found, key=lambda path: found[path], reverse=True)
+    kept = [path for path in found if not (path / SET_ASIDE).exists()]
+    return sorted(kept, key=lambda path: found[path], reverse=True)
+
+
+def set_aside(checkpoint: Path) -> None:
+    """Let no run go on from a checkpoint that `auto` would take for one of the run that trains now."""
+    if (checkpoint / MARK).exists():
+        (checkpoint / MARK).rename(checkpoint / SET_ASIDE)
 
 
 def newest_complete(config: ResolvedConfig) -> Start:
@@ -114,6 +121,6 @@ def _left_over(folders: list[Path]) -> list[Diagnostic]:
             "SG710",
             f"`{folders[0].parent}` holds checkpoints of an earlier run up to `{folders[0].name}`;"
             " this run starts anew beside them",
-            help='write "auto" to go on from the newest, or move them away: a later resume may take them',
+            help='write "auto" to go on from the newest, or move them away: this run writes over some',
         ),
     ]

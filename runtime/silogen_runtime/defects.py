@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MARK = "trainer_state.json"  # the trainer writes it last
+SET_ASIDE = (
+    "earlier_trainer_state.json"  # what the mark is called when another run has taken the place of its own
+)
 HEADER_SIZE = 8  # bytes; a safetensors file begins with the length of its JSON header
 
 # What a checkpoint holds beside the weights where one process writes the optimizer.
@@ -41,6 +44,8 @@ def _mark_defects(folder: Path) -> Iterator[str]:
     try:
         state = json.loads((folder / MARK).read_bytes())
     except FileNotFoundError:
+        if (folder / SET_ASIDE).exists():
+            yield f"it is of an earlier run; rename {SET_ASIDE} in it to {MARK} to go on from it"
         yield f"{MARK} is missing, so it was not written to the end"
     except ValueError:
         yield f"{MARK} is cut off or damaged"
@@ -77,9 +82,15 @@ def _missing_parts(index: Path) -> Iterator[str]:
 
 
 def _missing_ranks(folder: Path) -> Iterator[str]:
-    """Yield the random states of processes that are not there, where those of others are."""
-    launch = read_record(folder, CONFIG).get("launch", {})
-    ranks = range(launch.get("world_size", 0)) if _named(folder, "rng_state_*.pth") else ()
+    """Yield the random states of processes that are not there, where those of others are.
+
+    Machines without a shared file system hold their own, of which each process looks for its own.
+    """
+    config = read_record(folder, CONFIG)
+    world_size = config.get("launch", {}).get("world_size", 0)
+    ranks = [str(rank) for rank in range(world_size)] if _named(folder, "rng_state_*.pth") else []
+    if config.get("trainer", {}).get("args", {}).get("save_on_each_node"):
+        ranks = [rank for rank in ranks if rank == os.environ.get("RANK")]
     names = (f"rng_state_{rank}.pth" for rank in ranks)
     yield from (f"{name} is missing" for name in names if not (folder / name).exists())
 

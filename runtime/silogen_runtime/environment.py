@@ -42,6 +42,10 @@ def check_launcher() -> Findings:
         yield Diagnostic("SG733", problem, help=f"start with `torchrun`, or `unset {name}`")
     if not wrong:
         yield from _check_group(int(values.get("RANK", "0")))
+    machines = os.environ.get("PET_NNODES")  # torchrun takes `2:4`, and tells its processes LOCAL_RANK
+    if machines and "LOCAL_RANK" not in os.environ and not _is_number(machines, 1):
+        problem = f"`PET_NNODES` is `{machines}`, and a config is resolved for one number of machines"
+        yield Diagnostic("SG733", problem, help="write a fixed number, or start with `torchrun`")
 
 
 def world_size() -> int:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from silogen_config import ResolvedConfig
 
 KINDS = (torch.OutOfMemoryError, MemoryError)
-TEXTS = ("can't allocate memory", "CUDA out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+TEXTS = ("can't allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 LENGTHS = {"sft": "max_seq_length", "dpo": "max_length"}  # what the length is called in a config
 UNKNOWN = (
     "lower `max_per_device_train_batch_size` or the length of the examples, write"

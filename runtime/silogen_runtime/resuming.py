@@ -25,17 +25,26 @@ Found = tuple[str, str]  # what to say of a difference, and its effect
 LONGEST = 60  # characters of a value in a finding
 MOST = 8  # differences that are listed
 
-# What a difference does to a run that goes on. Of these, HELD is refused, and MIXED unless it is allowed.
+# What a difference does to a run that goes on.
 NOTHING = ""
 ROUNDING = "the run ends in slightly other weights"
 SCHEDULE = "from here on the learning rate follows the schedule of the new length"
-HELD = "the optimizer in the checkpoint keeps the old value"
 MIXED = "the steps so far were trained with the old value"
+HELD = "the optimizer in the checkpoint keeps the old value"
+UNLIKE = "the optimizer in the checkpoint is of the old kind"
+OTHER = "the checkpoint holds other weights"
+LAYOUT = "the checkpoint is laid out for the old value"
+
+# MIXED is refused unless it is allowed, and what can't work always.
+OF_OPTIMIZER = {HELD, UNLIKE}
+NEVER = {*OF_OPTIMIZER, OTHER, LAYOUT}
 
 # By the names of keys, of which `*` is any end; the first row that fits. MIXED where none does.
 ARGUMENTS = (
     (SCHEDULE, "num_train_epochs max_steps"),
-    (HELD, "learning_rate weight_decay adam_beta1 adam_beta2 adam_epsilon"),
+    (HELD, "learning_rate weight_decay adam_beta1 adam_beta2 adam_epsilon optim_args"),
+    (UNLIKE, "optim optim_target_modules"),
+    (LAYOUT, "deepspeed.zero_optimization.stage"),
     # An evaluation draws a random number, and dropout draws the next ones.
     (ROUNDING, "eval_strategy eval_steps eval_delay eval_on_start"),
     (
@@ -58,6 +67,11 @@ LOADING = (
     (NOTHING, "use_cache use_safetensors"),
     (ROUNDING, "attn_implementation use_kernels"),
 )
+# Where a trained weight has gone or got another shape, PEFT fails, or starts it anew without a word.
+ADAPTER = (
+    (MIXED, "pretrained* kwargs.alpha* kwargs.lora_alpha kwargs.use_rslora kwargs.*dropout"),
+    (OTHER, "*"),
+)
 ELSEWHERE = (
     (ROUNDING, "target.* run.determinism"),
     (NOTHING, "run.* tracking* trainer.environment*"),
@@ -67,6 +81,7 @@ TABLES = {
     "trainer.args.": ARGUMENTS,
     "model.from_pretrained.": LOADING,
     "tokenizer.from_pretrained.": LOADING,
+    "peft.": ADAPTER,
     "": ELSEWHERE,
 }
 
@@ -94,19 +109,30 @@ def check_resumed(resolved: Resolved, checkpoint: Path, *, allow_changes: bool =
         *_other_files(checkpoint, resolved),
         *_other_versions(checkpoint),
     ]
-    refused = {HELD} if allow_changes else {HELD, MIXED}
+    refused = NEVER if allow_changes else {*NEVER, MIXED}
     errors = [(text, effect) for text, effect in found if effect in refused]
     warnings = [(text, effect) for text, effect in found if effect and effect not in refused]
     return [*_errors(errors, checkpoint), *_warnings(warnings, checkpoint)]
 
 
 def _other_values(earlier: Resolved, resolved: Resolved) -> Iterator[Found]:
-    same_batch = _total_batch(earlier) == _total_batch(resolved)
-    is_constant = resolved["trainer"]["args"]["lr_scheduler_type"] == "constant"
+    instead = dict(_special_effects(earlier, resolved))
     for change in compare(earlier, resolved).changes:
         key = dotted(change.path)
-        effect = ROUNDING if key in SHARES and same_batch else _effect(key)
-        yield _described(change), NOTHING if effect == SCHEDULE and is_constant else effect
+        effect = instead.get(key, _effect(key))
+        yield _described(change), instead.get(effect, effect)
+
+
+def _special_effects(earlier: Resolved, resolved: Resolved) -> Iterator[tuple[str, str]]:
+    """Yield keys and effects with the effect that they have instead between these two configs."""
+    if _layout(earlier) != _layout(resolved):
+        yield from dict.fromkeys(("launch.strategy", "launch.world_size"), LAYOUT).items()
+    elif _total_batch(earlier) == _total_batch(resolved):
+        yield from dict.fromkeys(SHARES, ROUNDING).items()
+    if resolved["trainer"]["args"]["lr_scheduler_type"] == "constant":
+        yield SCHEDULE, NOTHING
+    if earlier["trainer"]["args"].get("save_only_model"):
+        yield from dict.fromkeys(OF_OPTIMIZER, MIXED).items()
 
 
 def _other_files(checkpoint: Path, resolved: Resolved) -> Iterator[Found]:
@@ -131,12 +157,18 @@ def _effect(key: str) -> str:
     return next((effect for effect, each in rows if fnmatchcase(name, each)), MIXED)
 
 
-def _total_batch(resolved: Resolved) -> tuple[int, str]:
-    """Return the total batch size with the layout of the states, which only some strategies share."""
+def _total_batch(resolved: Resolved) -> int:
     launch, args = resolved["launch"], resolved["trainer"]["args"]
-    layout = "" if launch["strategy"] in UNSHARDED else f"{launch['strategy']} {launch['world_size']}"
-    per_device = args["per_device_train_batch_size"] * args["gradient_accumulation_steps"]
-    return launch["world_size"] * per_device, layout
+    per_device: int = args["per_device_train_batch_size"] * args["gradient_accumulation_steps"]
+    return per_device * int(launch["world_size"])
+
+
+def _layout(resolved: Resolved) -> str:
+    """Return how checkpoints are laid out: by the strategy, and DeepSpeed's for one number of processes."""
+    strategy, world_size = resolved["launch"]["strategy"], resolved["launch"]["world_size"]
+    if strategy in UNSHARDED:
+        return ""
+    return f"{strategy} {world_size}" if strategy == "deepspeed" else str(strategy)
 
 
 def _described(change: Change) -> str:
@@ -159,9 +191,12 @@ def _errors(found: list[Found], checkpoint: Path) -> Iterator[Diagnostic]:
 
 def _remedy(found: list[Found], checkpoint: Path) -> str:
     anew = "change it back, or start anew with another `output_dir`"
-    if any(effect == HELD for _, effect in found):
+    effects = {effect for _, effect in found} & NEVER
+    if not effects:
+        return f"{anew}; `silogen train --allow-changes` goes on with the new values"
+    if effects <= OF_OPTIMIZER:
         return f"{anew}; a new run can take the weights up: name `{checkpoint}` as model, or as adapter"
-    return f"{anew}; `silogen train --allow-changes` goes on with the new values"
+    return anew
 
 
 def _warnings(found: list[Found], checkpoint: Path) -> Iterator[Diagnostic]:

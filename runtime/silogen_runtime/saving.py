@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import shutil
 import signal
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from silogen_compiler.diagnostics import Refused
 
+from silogen_runtime.checkpoints import checkpoint_folders, set_aside
 from silogen_runtime.defects import MARK, find_defect
 from silogen_runtime.signals import ASKING
 from silogen_runtime.space import disk_full, is_disk_full
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from silogen_runtime.records import Records
 
 
@@ -40,7 +45,9 @@ class WholeCheckpoints:
         folder = Path(trainer.args.output_dir, f"checkpoint-{trainer.state.global_step}")
         try:
             self._begin(folder)
-            super()._save_checkpoint(model, trial)  # type: ignore[misc]
+            with unlimited(trainer.args):
+                super()._save_checkpoint(model, trial)  # type: ignore[misc]
+            self._end(folder)
         except Exception as error:
             if find_defect(folder, with_states=False):
                 shutil.rmtree(folder, ignore_errors=True)
@@ -60,19 +67,53 @@ class WholeCheckpoints:
             self.records.write(folder, PATIENCE)
         trainer.accelerator.wait_for_everyone()
 
+    def _end(self, folder: Path) -> None:
+        """Let `folder` be the newest checkpoint, and remove the old ones above save_total_limit.
+
+        Any of a later step is of another run. All processes have written to the new one before.
+        """
+        trainer: Any = self
+        trainer.accelerator.wait_for_everyone()
+        if not trainer.args.should_save:
+            return
+        folders = checkpoint_folders(folder.parent)
+        place = folders.index(folder)
+        for later in folders[:place]:
+            set_aside(later)
+        best = Path(trainer.state.best_model_checkpoint or folder)
+        for old in surplus(folders[place:], best, trainer.args.save_total_limit):
+            shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def unlimited(args: Any) -> Iterator[None]:
+    """Keep transformers from removing checkpoints: it takes the trained model for one by its name."""
+    limit, args.save_total_limit = args.save_total_limit, None
+    try:
+        yield
+    finally:
+        args.save_total_limit = limit
+
+
+def surplus(folders: list[Path], best: Path, limit: int | None) -> list[Path]:
+    """Return those of the checkpoints, newest first, that exceed `limit`; the first and `best` stay."""
+    if not limit or limit < 0:
+        return []
+    kept = {folders[0], *(folder for folder in folders if folder == best)}
+    return [folder for folder in folders if folder not in kept][max(limit - len(kept), 0) :]
+
 
 def deaf(loader: Any) -> Any:
     """Return a data loader whose processes outlive the signals that SLURM sends to all processes of a job."""
-    start = loader.worker_init_fn
-
-    def ignore_signals(worker: int) -> None:
-        for number in ASKING:
-            signal.signal(number, signal.SIG_IGN)
-        if start:
-            start(worker)
-
-    loader.worker_init_fn = ignore_signals
+    loader.worker_init_fn = partial(_start_deaf, loader.worker_init_fn)
     return loader
+
+
+def _start_deaf(start: Callable[[int], None] | None, worker: int) -> None:
+    for number in ASKING:
+        signal.signal(number, signal.SIG_IGN)
+    if start:
+        start(worker)
 
 
 def size_of_checkpoint(model: Any, optimizer: Any) -> int:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import distributed
 from transformers import TrainerCallback
+from transformers.trainer_utils import SaveStrategy
 
 from silogen_runtime.environment import is_main_process
 
@@ -54,6 +55,8 @@ class StopCallback(TrainerCallback):
     ) -> None:
         if state.global_step < state.max_steps:
             self.number = self.number or self._agree(self.signals.number)
+        if self.number:  # else an evaluation decides whether to save
+            args.save_strategy = SaveStrategy.STEPS
         if _ends_epoch(state):
             self.is_save_due, control.should_save = control.should_save, False
         elif self.number:

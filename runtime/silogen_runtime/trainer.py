@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from copy import deepcopy
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import peft
@@ -129,13 +130,13 @@ def build_collator(config: ResolvedConfig, args: Args, tokenizer: TokenizerType)
 
 def padding_as(collator: Collator, token_id: int) -> Collator:
     """Return `collator` with another token in the padded places of the inputs."""
+    return partial(_collate_as, collator, token_id)  # which processes that load data can be sent
 
-    def collate(examples: list[dict[str, Any]]) -> Batch:
-        batch = collator(examples)
-        batch["input_ids"] = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, token_id)
-        return batch
 
-    return collate
+def _collate_as(collator: Collator, token_id: int, examples: list[dict[str, Any]]) -> Batch:
+    batch = collator(examples)
+    batch["input_ids"] = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, token_id)
+    return batch
 
 
 def cast_trained_weights(model: torch.nn.Module) -> None:
@@ -195,13 +196,27 @@ def gathered_weights(trainer: trl.SFTTrainer) -> dict[str, torch.Tensor] | None:
     return None
 
 
+def refuse_other_steps(trainer: Trainer, first_step: int) -> None:
+    """Raise Refused where processes found different checkpoints, as on machines that share no disk."""
+    own = torch.tensor([first_step], device=trainer.args.device)
+    steps = trainer.accelerator.gather(own).tolist()
+    if min(steps) != max(steps):
+        message = f"the processes would go on from different steps: {min(steps)} to {max(steps)}"
+        help_text = "name a checkpoint that all machines have as `resume_from_checkpoint`, or write `false`"
+        raise Refused(Diagnostic("SG738", message, help=help_text))
+
+
 def trained(model: torch.nn.Module) -> list[torch.nn.Parameter]:
     return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 
 def make_plan(trainer: Trainer, first_step: int) -> Plan:
-    """Work out the size of the run that `trainer` is about to make. Refused where it has no step."""
+    """Work out the size of the run that `trainer` is about to make. All processes must call it.
+
+    Refused where it has no step, or where they would not start at the same one.
+    """
     args = trainer.args
+    refuse_other_steps(trainer, first_step)
     whole = math.floor if args.dataloader_drop_last else math.ceil
     batches = whole(len(trainer.train_dataset) / (args.per_device_train_batch_size * args.world_size))
     if batches == 0:

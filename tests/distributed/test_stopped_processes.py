@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 
-from commands import COMMAND, finish, losses, metrics, wait_for
+from commands import COMMAND, finish, free_port, losses, metrics, wait_for
 
 TWO = {"processes_per_node": 2}
 
@@ -53,3 +54,40 @@ def test_two_processes_go_on_to_the_same_weights(config, start, tmp_path):
     name = "checkpoint-final/model.safetensors"
     assert (out / name).read_bytes() == (whole / name).read_bytes()
     assert losses(out) == losses(whole)
+
+
+def test_machines_that_share_no_disk_go_on_from_the_same_step(config, start, tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    sections = {
+        "training_args": {
+            "save_strategy": "steps",
+            "save_steps": 2,
+            "max_steps": 4,
+            "save_on_each_node": True,
+        },
+        "peft_conf": {"peft_type": "LORA", "peft_kwargs": {"target_modules": "all-linear"}},
+        "run_conf": AUTO,
+    }
+
+    def train():
+        """Train with two processes, each of them the only one of its machine."""
+        port = free_port()
+        return [finish(process) for process in [begin_alone(rank, port) for rank in (0, 1)]]
+
+    def begin_alone(rank, port):
+        path = config((first, second)[rank].name, **sections)
+        place = {"RANK": str(rank), "LOCAL_RANK": "0", "WORLD_SIZE": "2"}
+        return start(*COMMAND, str(path), MASTER_ADDR="localhost", MASTER_PORT=port, **place)
+
+    assert [code for code, _ in train()] == [0, 0]
+    whole = losses(first)
+    assert not (first / "checkpoint-2" / "rng_state_1.pth").exists()
+    shutil.rmtree(second / "checkpoint-4")
+    (code, printed), _ = train()
+    assert code == 4
+    assert "error[SG738]: the processes would go on from different steps: 2 to 4\n" in printed
+    shutil.rmtree(first / "checkpoint-4")
+    (code, printed), _ = train()
+    assert code == 0, printed
+    assert "4, from 2 on" in printed
+    assert losses(first) == whole

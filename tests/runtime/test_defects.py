@@ -154,6 +154,17 @@ def test_the_folders_of_deepspeed(deepspeed, damage, said):
     assert find_defect(deepspeed, with_states=False) == said
 
 
+@pytest.mark.parametrize(("rank", "said"), [("0", ""), ("1", "rng_state_1.pth is missing"), (None, "")])
+def test_a_machine_holds_the_random_states_of_its_own_processes(deepspeed, monkeypatch, rank, said):
+    record = {"launch": {"world_size": 2}, "trainer": {"args": {"save_on_each_node": True}}}
+    (deepspeed / "resolved.json").write_text(json.dumps(record))
+    (deepspeed / "rng_state_1.pth").unlink()
+    monkeypatch.delenv("RANK", raising=False)
+    if rank:
+        monkeypatch.setenv("RANK", rank)
+    assert find_defect(deepspeed, with_states=False) == said
+
+
 @pytest.mark.filterwarnings("ignore:torch.distributed is disabled")
 def test_the_folders_of_fsdp(tmp_path):
     (tmp_path / "trainer_state.json").write_text('{"global_step": 4}')

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import torch
 from silogen_compiler.diagnostics import Refused
 from silogen_runtime.failures import explain_failures
 from silogen_runtime.progress import ProgressLine
@@ -74,6 +75,21 @@ def test_every_way_to_say_that_a_disk_is_full(error):
     with pytest.raises(Refused, match="SG762: no space left for ") as refused, explain_failures("training"):
         raise error
     assert "write `save_total_limit: 2`" in refused.value.diagnostics[0].help
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        RuntimeError("CUDA error: out of memory\nCompile with `TORCH_USE_CUDA_DSA`"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory"),
+        torch.distributed.DistBackendError("Last error:\nCuda failure 2 'out of memory'"),
+    ],
+)
+def test_every_way_to_say_that_memory_is_full(error):
+    with pytest.raises(Refused, match="SG718: out of memory while training"), explain_failures("training"):
+        raise error
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import os
 
 import pytest
 from silogen_compiler.diagnostics import Refused
+from silogen_runtime.environment import check_launcher
 from silogen_runtime.launchers import Place, find_place, first_name, take
 from silogen_runtime.processes import Group, group_of, processes_here, refuse_missing_devices
 
@@ -52,6 +53,15 @@ def place(monkeypatch):
 )
 def test_the_place_that_a_launcher_gives(place, variables, expected):
     assert place(variables) == expected
+
+
+@pytest.mark.parametrize(("machines", "refused"), [("2:4", True), ("two", True), ("2", False), ("", False)])
+def test_a_pod_needs_one_number_of_machines(place, machines, refused):
+    place({**POD, "PET_NNODES": machines, "LOCAL_RANK": "1"})
+    assert list(check_launcher()) == []  # torchrun has read it
+    os.environ.pop("LOCAL_RANK")
+    said = f"`PET_NNODES` is `{machines}`, and a config is resolved for one number of machines"
+    assert [found.message for found in check_launcher()] == [said] * refused
 
 
 def test_a_place_is_told_to_the_libraries(place, monkeypatch):

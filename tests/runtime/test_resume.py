@@ -8,13 +8,15 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from silogen_compiler.diagnostics import Refused
-from silogen_runtime.progress import MetricsFile
+from silogen_runtime.progress import MetricsFile, ProgressLine
 from tiny import LORA, losses
 
 SAVING = {"save_strategy": "steps", "save_steps": 2, "max_steps": 6}
+SPLIT = {"validation": {"type": "AUTO_SPLIT", "ratio": 0.25, "seed": 1}}  # leaves three steps an epoch
 
 TRAIN = """
 import json, sys
@@ -34,6 +36,10 @@ def resume(config: dict, *, how: bool | str) -> dict:
 
 def with_args(config: dict, **args) -> dict:
     return {**config, "trainer": {**config["trainer"], "args": {**config["trainer"]["args"], **args}}}
+
+
+def names(folder) -> set[str]:
+    return {path.name for path in folder.glob("*checkpoint-*")}
 
 
 def codes(findings) -> list[str]:
@@ -102,6 +108,21 @@ def test_false_starts_anew_and_says_what_is_left_over(resolve, run, tmp_path):
     assert codes(again.warnings) == ["SG710"]
     assert "warning[SG710]" in screen
     assert len(losses(tmp_path / "out")) == 6
+
+
+def test_auto_goes_on_from_the_last_run_though_an_earlier_one_got_further(resolve, run, tmp_path):
+    config = resolve(args=SAVING)
+    run(config)
+    run(with_args(config, max_steps=2))
+    later = tmp_path / "out" / "checkpoint-6"
+    with pytest.raises(
+        Refused, match=r"SG708: .*checkpoint-6`: it is of an earlier run; rename earlier_trai"
+    ):
+        run(resume(config, how=str(later)))
+    _, screen = run(resume(with_args(config, max_steps=3), how="auto"))
+    assert "3, from 2 on" in screen
+    (later / "earlier_trainer_state.json").rename(later / "trainer_state.json")
+    assert "6, from 6 on" in run(resume(config, how=str(later)))[1]
 
 
 def test_true_needs_a_checkpoint(resolve, run):
@@ -196,3 +217,43 @@ def test_a_finished_run_stays_as_it_is(resolve, run, args):
     again, _ = run(resume(config, how="auto"))
     assert again.steps == whole.steps
     assert weights(again.final_checkpoint) == expected
+
+
+@pytest.fixture
+def _slow(monkeypatch):
+    """Let hours pass between what a run writes, so that files can be told apart by their times."""
+    times = iter(range(0, 10**9, 3600))
+
+    def on_save(*given, **_):
+        out, now = Path(given[1].output_dir), next(times)
+        for path in [path for path in out.glob("checkpoint-*") if path.stat().st_mtime > 10**9]:
+            os.utime(path, (now, now))
+
+    monkeypatch.setattr(ProgressLine, "on_save", on_save, raising=False)
+
+
+@pytest.mark.usefixtures("_slow")
+def test_a_limit_of_checkpoints_spares_the_base_and_the_trained_model(resolve, run, bos_model, tmp_path):
+    args = {"save_strategy": "steps", "save_steps": 1, "max_steps": 3, "save_total_limit": 2}
+    config = resolve(model=bos_model, peft=LORA, args=args)
+    run(config)
+    others = {"checkpoint-new-basemodel", "checkpoint-final"}
+    assert names(tmp_path / "out") == {"checkpoint-2", "checkpoint-3", *others}
+    final = tmp_path / "out" / "checkpoint-final"
+    long_ago = time.time() - 2592000
+    os.utime(final, (long_ago, long_ago))
+
+    def lost(*_, **__):
+        assert final.exists()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ProgressLine, "on_step_begin", lost, raising=False)
+        run(resume(with_args(config, max_steps=5), how="auto"))
+    assert names(tmp_path / "out") == {"checkpoint-4", "checkpoint-5", *others}
+
+
+def test_the_best_checkpoint_is_among_those_that_are_kept(resolve, run, tmp_path):
+    best = {"load_best_model_at_end": True, "metric_for_best_model": "eval_loss", "greater_is_better": True}
+    args = {**SAVING, "eval_strategy": "steps", "eval_steps": 2, "save_total_limit": 2, **best}
+    run(resolve(data=SPLIT, args=args))
+    assert names(tmp_path / "out") == {"checkpoint-2", "checkpoint-6", "checkpoint-final"}

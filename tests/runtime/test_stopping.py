@@ -9,10 +9,17 @@ import pytest
 from silogen_runtime import signals
 from silogen_runtime.progress import ProgressLine
 from silogen_runtime.signals import Signals, Stopped
-from test_resume import resume, weights, with_args
+from test_resume import SPLIT, resume, weights, with_args
 from tiny import LORA, losses
 
-SPLIT = {"validation": {"type": "AUTO_SPLIT", "ratio": 0.25, "seed": 1}}  # leaves three steps an epoch
+# The first evaluation stays the best one.
+BEST = {
+    "save_strategy": "best",
+    "metric_for_best_model": "eval_loss",
+    "greater_is_better": True,
+    "eval_strategy": "steps",
+    "eval_steps": 1,
+}
 
 
 @pytest.fixture
@@ -40,8 +47,9 @@ def checkpoints(folder) -> list[str]:
         (signal.SIGTERM, 3, {"save_strategy": "no"}),
         (signal.SIGTERM, 3, {"save_strategy": "steps", "save_steps": 3}),
         (signal.SIGTERM, 4, {"save_strategy": "epoch"}),
+        (signal.SIGTERM, 2, BEST),
     ],
-    ids=["within-an-epoch", "end-of-an-epoch", "when-a-save-is-due", "between-saves"],
+    ids=["within-an-epoch", "end-of-an-epoch", "when-a-save-is-due", "between-saves", "no-best-model"],
 )
 def test_a_stopped_run_goes_on_to_the_same_weights(resolve, run, tmp_path, send, number, step, saving):  # noqa: PLR0913, PLR0917
     batch = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2}
@@ -75,6 +83,16 @@ def test_a_signal_to_all_processes_leaves_those_that_load_data(resolve, run, tmp
     with pytest.raises(Stopped):
         run(resolve(args={"dataloader_num_workers": 2}))
     assert checkpoints(tmp_path / "out") == ["checkpoint-2"]
+
+
+def test_processes_that_load_data_may_be_started_anew(resolve, run, bos_model):
+    loading = {"dataloader_num_workers": 1, "dataloader_multiprocessing_context": "spawn"}
+    padding = {"missing_pad_token_strategy": "unk-convert-to-eos"}
+    config = resolve(model=bos_model, template="keep-original", args={"max_steps": 1})
+    config["tokenizer"] |= padding
+    alone, _ = run(config)
+    outcome, _ = run(with_args(config, **loading))
+    assert outcome.losses == alone.losses
 
 
 def test_a_signal_in_the_last_step_lets_the_run_end(resolve, run, tmp_path, send):
