@@ -300,6 +300,8 @@ def _launch(c, section):
         {"single": "ddp"}.get(launch["strategy"]),
     )
     others = section.keys() - {"nodes", "processes_per_node", "strategy"}
+    if "cpu_offload" not in launch:  # of a strategy that can't; another value is an error
+        others -= {"cpu_offload"} if section.get("cpu_offload") == "none" else set()
     return numbers and strategy and all(launch[key] == section[key] for key in others)
 
 
