@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import psutil
-from paths import ROOT
+from extensions import VARIABLE
 
 COMMAND = (sys.executable, "-m", "silogen_runtime")
 
@@ -19,13 +19,12 @@ COMMAND = (sys.executable, "-m", "silogen_runtime")
 LAUNCHERS = ("SLURM_", "PET_", "ACCELERATE_", "TORCHELASTIC_", "MASTER_")
 QUIET = {key: value for key, value in os.environ.items() if not key.startswith(LAUNCHERS)}
 PROGRAMS = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # torchrun and accelerate
-EXTENSIONS = ROOT / "build" / "torch_extensions"  # what DeepSpeed compiles
 ENVIRONMENT = {
     **QUIET,
     "OMP_NUM_THREADS": "1",
     "HF_HUB_OFFLINE": "1",
     "PATH": PROGRAMS,
-    "TORCH_EXTENSIONS_DIR": str(EXTENSIONS),
+    **VARIABLE,
 }
 
 

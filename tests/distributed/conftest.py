@@ -9,8 +9,8 @@ from importlib.util import find_spec
 import psutil
 import pytest
 import yaml
-from commands import ENVIRONMENT, EXTENSIONS
-from filelock import FileLock
+from commands import ENVIRONMENT
+from extensions import build_extensions
 from paths import ROOT
 
 sys.path.append(str(ROOT / "tests" / "runtime"))
@@ -23,19 +23,12 @@ def model(tmp_path_factory):
     return save_model(tmp_path_factory.mktemp("model"), byte_level_tokenizer(), spare_rows=8)
 
 
-BUILD = "from deepspeed.ops.op_builder.cpu import ShareMemCommBuilder as Builder; Builder().load()"
-
-
 @pytest.fixture(scope="session")
 def deepspeed():
     """DeepSpeed, with what it compiles at its first use, which can take longer than a test may."""
     if find_spec("deepspeed") is None:
         pytest.skip("deepspeed is not installed")
-    EXTENSIONS.mkdir(parents=True, exist_ok=True)
-    with FileLock(EXTENSIONS / "build.lock"):  # the tests' own processes build one after another
-        for lock in EXTENSIONS.glob("*/lock"):  # of a build that was killed: all later ones would wait for it
-            lock.unlink()
-        subprocess.run([sys.executable, "-c", BUILD], env=ENVIRONMENT, check=True, capture_output=True)
+    build_extensions()
 
 
 @pytest.fixture

@@ -7,10 +7,12 @@ import os
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cells import ALONE, PAIRS, SHARDED
+from extensions import VARIABLE, build_extensions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,7 +39,9 @@ class World:
         self.results = [folder / f"{rank}.jsonl" for rank in range(self.ranks)]
         self.log = (folder / "log").open("w+")
         command = (*(TORCHRUN if self.ranks > 1 else ()), SCRIPT, folder / "cells.json", shared, folder)
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+        environment = {**os.environ, **VARIABLE, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+        if cells[0].strategy.startswith("zero") and self.ranks > 1 and find_spec("deepspeed"):
+            build_extensions()
         self.process = subprocess.Popen(
             (sys.executable, *command), env=environment, stdout=self.log, stderr=subprocess.STDOUT
         )
