@@ -54,9 +54,7 @@ class _Parts(dict[str, tuple[str, ...]]):
 
     def __missing__(self, key: str) -> tuple[str, ...]:
         parts = tuple(key.split("."))
-        if len(self) < MOST_KEYS:
-            self[key] = parts
-        return parts
+        return self.setdefault(key, parts) if len(self) < MOST_KEYS else parts
 
 
 PARTS = _Parts()
@@ -228,11 +226,10 @@ class Values:
         mark = find_mark(self.layer.marks, path)
         if mark is None:
             return default_origin(path)
-        names = self.layer.variables.get(path)
-        if names is None:
-            return Origin(str(mark.value), "", path)
-        place = "" if mark.value.file == names else f" ({mark.value})"
-        return Origin(f"environment {names}{place}", "", path)
+        text = str(mark.value)
+        if names := self.layer.variables.get(path):
+            text = f"environment {names}" if mark.value.file == names else f"environment {names} ({text})"
+        return Origin(text, "", path)
 
 
 def _processes(launch: dict[str, Any] | None) -> int:
