@@ -25,6 +25,7 @@ BLUE, ORANGE = "#3b82c4", "#d9742b"  # to be read on white and on black
 INK, LINES = "#123456", "#654321"  # stand in SVG for the colours of the page's text and lines
 SMOOTH_FROM = 60  # points of a course that is smoothed
 MARKED_UP_TO = 20  # points of a course whose points are marked
+MARGINS = (0.85, 0.55, 0.15, 0.35)  # inches left, below, right and above of a chart, for its labels
 TEMPLATES = Environment(loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True)
 
 
@@ -191,8 +192,8 @@ def _draw(
 
     `colours` are those of text and of lines.
     """
-    figure = Figure(figsize=size, layout="constrained")
-    axes = figure.add_subplot()
+    figure = Figure(figsize=size)
+    axes = figure.add_axes(_inside(*size))
     for key, (name, colour) in chart.lines.items():
         points = _points(metrics, key)
         if points:
@@ -203,6 +204,15 @@ def _draw(
         axes.set_ylim(0, 1.1 * axes.dataLim.ymax)
     _style_axes(axes, chart.axis, *colours)
     return figure
+
+
+def _inside(width: float, height: float) -> tuple[float, float, float, float]:
+    """Return where the axes lie in a figure of so many inches, in shares: left, bottom, width, height.
+
+    The margins are fixed: to measure all labels takes as long as drawing them twice more.
+    """
+    left, bottom, right, top = MARGINS
+    return left / width, bottom / height, 1 - (left + right) / width, 1 - (bottom + top) / height
 
 
 def _draw_line(
@@ -227,8 +237,10 @@ def _smooth(values: tuple[float, ...]) -> tuple[float, ...]:
 
 def _style_axes(axes: Axes, label: str, ink: str, lines: str) -> None:
     axes.set_xlabel("step", color=ink)
-    axes.set_ylabel(label, color=ink)
+    axes.set_title(label, loc="left", y=1, fontsize="medium", color=ink)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.yaxis.set_major_locator(MaxNLocator(6, steps=(1, 2, 5, 10)))
+    axes.yaxis.set_major_formatter("{x:,.7g}")
     axes.tick_params(color=lines, labelcolor=ink)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(lines)

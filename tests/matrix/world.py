@@ -28,6 +28,7 @@ from peft import AutoPeftModelForCausalLM, get_peft_model_state_dict
 from rich.console import Console
 from silogen_compiler.diagnostics import Refused, has_errors
 from silogen_compiler.pipeline import compile_data
+from silogen_runtime import report
 from silogen_runtime import train as story
 from transformers import AutoModelForCausalLM
 
@@ -106,7 +107,7 @@ def main(cells: Path, shared: Path, out: Path) -> None:
     warnings.simplefilter("error")
     warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated")  # peft's, while loading
     gc.freeze()  # what is imported is not searched for garbage again at the end of each training
-    story.draw_loss = story.write_report = lambda *_: None  # pictures take longer than the training
+    report.draw_loss = report.write_report = lambda *_, **__: None  # pictures take longer than the training
     watched = story.build_trainer = Watched()
     paths = json.loads(shared.read_text())
     with (out / f"{RANK}.jsonl").open("w", buffering=1) as results:
