@@ -38,6 +38,13 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("cell", cells, ids=str)
 
 
+@pytest.fixture(autouse=True)
+def no_pictures(monkeypatch):
+    """Leave out the pictures of a run, which take longer than its training."""
+    for name in ("draw_loss", "write_report"):
+        monkeypatch.setattr(f"silogen_runtime.report.{name}", lambda *_, **__: None)
+
+
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory):
     return write_shared(tmp_path_factory.mktemp("shared"))

@@ -1,18 +1,23 @@
-"""Which adapters read quantized weights: those train as on whole ones, and the others are refused."""
+"""Which adapters read quantized weights: they train as on the same weights turned back into whole numbers."""
 
 from __future__ import annotations
 
 import pytest
+import torch
 from cells import Cell
-from configs import PEFTS
+from configs import PEFTS, QUANTIZATIONS
 from silogen_compiler.rules import peft
 from silogen_runtime import train as story
 from test_adapters import KWARGS, UNTRAINABLE, case
+from tiny import ARGS
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 from world import Watched, run
 
 pytestmark = pytest.mark.xdist_group("matrix")  # which share what trains the cells
 
 READS_WEIGHTS = dict(peft.READS_WEIGHTS)
+WIDTHS = {4: "4-bit", 8: "8-bit"}
+RATE = 0.001  # at which a tiny model does not amplify what rounding changes
 
 
 def pytest_generate_tests(metafunc):
@@ -21,26 +26,43 @@ def pytest_generate_tests(metafunc):
     metafunc.parametrize("peft_type", [case(name) for name in types])
 
 
-def test_an_adapter_that_reads_quantized_weights_is_legal(monkeypatch, shared, tmp_path, peft_type):
+@pytest.fixture(scope="module")
+def whole(shared, tmp_path_factory):
+    """Return the paths of the model, and of it with its weights quantized to each width and turned back."""
+    folders = {width: tmp_path_factory.mktemp(f"from-{width}") for width in WIDTHS.values()}
+    return shared | {width: turned_back(shared["known"], width, folders[width]) for width in folders}
+
+
+def turned_back(path, width, folder):
+    arguments = {key: value for key, value in QUANTIZATIONS[width].items() if key.startswith("load_in")}
+    quantization = BitsAndBytesConfig(**arguments)
+    model = AutoModelForCausalLM.from_pretrained(path, quantization_config=quantization)
+    model.dequantize(dtype=torch.float32).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(path).save_pretrained(folder)
+    return str(folder)
+
+
+def test_an_adapter_that_reads_quantized_weights_is_legal(monkeypatch, whole, tmp_path, peft_type):
     monkeypatch.setitem(PEFTS, peft_type, {"peft_type": peft_type, "peft_kwargs": KWARGS[peft_type]})
+    monkeypatch.setitem(ARGS, "learning_rate", RATE)
     monkeypatch.setattr(peft, "READS_WEIGHTS", {})
     monkeypatch.setattr(story, "build_trainer", watched := Watched())
-    whole, four, eight = (
-        run(
-            Cell("sft", peft_type, quantization, "keep-original", "single", "known"),
-            shared,
-            tmp_path / quantization,
-            watched,
-        )
-        for quantization in ("none", "4-bit", "8-bit")
-    )
-    unread = tuple(width for width, result in ((4, four), (8, eight)) if not trains_alike(result, whole))
-    assert unread == READS_WEIGHTS.get(peft_type, ()), (four, eight)
+
+    def trained(quantization, model):
+        cell = Cell("sft", peft_type, quantization, "keep-original", "single", model)
+        return run(cell, whole, tmp_path / f"{quantization}-{model}", watched)
+
+    results = {bits: (trained(width, "known"), trained("none", width)) for bits, width in WIDTHS.items()}
+    unread = tuple(bits for bits, (quantized, plain) in results.items() if not alike(quantized, plain))
+    assert unread == READS_WEIGHTS.get(peft_type, ()), results
 
 
-def trains_alike(quantized, whole):
-    """Tell whether the same weights moved, to losses that differ no more than quantization explains."""
+def alike(quantized, plain):
+    """Tell whether the same weights moved, to losses within 0.5 %.
+
+    Those of adapters that read the weights agree to 0.05 %; those of others are 1.8 % off and more.
+    """
     if quantized["refused"]:
         return False
-    alike = quantized["losses"] == pytest.approx(whole["losses"], rel=0.1)
-    return alike and quantized["unchanged"] == whole["unchanged"]
+    losses = quantized["losses"] == pytest.approx(plain["losses"], rel=0.005)
+    return losses and quantized["unchanged"] == plain["unchanged"]
