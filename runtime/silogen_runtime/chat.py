@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from contextlib import contextmanager
 from itertools import takewhile
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
@@ -12,18 +11,16 @@ from jinja2 import TemplateError
 from silogen_compiler.diagnostics import Diagnostic
 
 from silogen_runtime.tokenizer import special_tokens
+from silogen_runtime.tokens import untrimmed_offsets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from numpy.typing import NDArray
-    from tokenizers import Encoding
-
     from silogen_runtime.examples import Conversation, Message, Preference
     from silogen_runtime.tokenizer import ChatTokenizer, TokenizerType
+    from silogen_runtime.tokens import Tokenized, Tokens
 
     Range = tuple[int, int]
-    Tokens = NDArray[np.int32]
 
 Source = TypeVar("Source")
 Written = TypeVar("Written")
@@ -60,9 +57,7 @@ def encode(
         findings += check_special(is_special, source, source.messages, counted)
     rendered = {at: result for at, result in enumerate(results) if isinstance(result, Rendered)}
     encoded: list[Encoded | None] = [None] * len(results)
-    for at, example in zip(
-        rendered, tokenize(chat.tokenizer, list(rendered.values()), loss_on=loss_on), strict=True
-    ):
+    for at, example in zip(rendered, tokenize(chat, list(rendered.values()), loss_on=loss_on), strict=True):
         encoded[at] = example
         findings += check_bos(chat, conversations[at], example.input_ids)
         findings += check_ends(chat, conversations[at], rendered[at]) if loss_on == "assistant" else ()
@@ -106,28 +101,13 @@ def _refusal(error: Exception, source: Conversation) -> Diagnostic:
     return Diagnostic("SG607", message, source.span, help=help_text)
 
 
-def tokenize(tokenizer: TokenizerType, rendered: Sequence[Rendered], *, loss_on: str) -> list[Encoded]:
+def tokenize(chat: ChatTokenizer, rendered: Sequence[Rendered], *, loss_on: str) -> list[Encoded]:
     """Return tokens and labels. A token is learned where any character of it is."""
-    if not rendered:
-        return []
-    texts = [example.text for example in rendered]
-    if loss_on == "all":
-        ids = [np.array(row, np.int32) for row in tokenizer(texts, add_special_tokens=False).input_ids]
-        return [Encoded(row, row) for row in ids]
-    return [
-        _label(ids, encoding, example.learned)
-        for (ids, encoding), example in zip(tokens_of(tokenizer, texts), rendered, strict=True)
-    ]
-
-
-def tokens_of(tokenizer: TokenizerType, texts: Sequence[str]) -> Iterator[tuple[Tokens, Encoding]]:
-    """Yield the tokens of each text, and what tells the range of characters that each stands for."""
-    with untrimmed_offsets(tokenizer):
-        batch = tokenizer(
-            texts, add_special_tokens=False, return_attention_mask=False, return_token_type_ids=False
-        )
-    for ids, encoding in zip(batch.input_ids, batch.encodings or (), strict=True):
-        yield np.array(ids, np.int32), encoding
+    with untrimmed_offsets(chat.tokenizer):
+        texts = chat.texts([example.text for example in rendered])
+        if loss_on == "all":
+            return [Encoded(text.ids, text.ids) for text in texts]
+        return [_label(text, example.learned) for text, example in zip(texts, rendered, strict=True)]
 
 
 def check_bos(
@@ -189,15 +169,37 @@ def _write(chat: ChatTokenizer, conversations: Sequence[list[Message]], loss_on:
         if message["role"] == "assistant"
     ]
     before = [conversations[at][:i] for at, i in turns]
-    prompts = apply_template(chat.tokenizer, before, add_generation_prompt=True)
-    inner = [(at, i) for at, i in turns if i + 1 < len(conversations[at])]
-    ended = apply_template(chat.tokenizer, [conversations[at][: i + 1] for at, i in inner])
-    uptos = dict(zip(inner, ended, strict=True))
+    prompts = dict(
+        zip(turns, apply_template(chat.tokenizer, before, add_generation_prompt=True), strict=True)
+    )
+    uptos = dict(_usual_turns(chat, conversations, texts, prompts))
+    others = [turn for turn in turns if turn not in uptos]
+    ended = apply_template(chat.tokenizer, [conversations[at][: i + 1] for at, i in others])
+    uptos.update(zip(others, ended, strict=True))
     rendered = [Rendered(text, []) for text in texts]
-    for (at, i), prompt in zip(turns, prompts, strict=True):
+    for (at, i), prompt in prompts.items():
         text, learned = rendered[at]
-        learned.append(_answer(chat, text, len(learned) + 1, prompt, uptos.get((at, i), text)))
+        learned.append(_answer(chat, text, len(learned) + 1, prompt, uptos[at, i]))
     return rendered
+
+
+def _usual_turns(
+    chat: ChatTokenizer,
+    conversations: Sequence[list[Message]],
+    texts: list[str],
+    prompts: dict[tuple[int, int], str],
+) -> Iterator[tuple[tuple[int, int], str]]:
+    """Yield the text up to each turn that ends its conversation, or is its content and the end token.
+
+    That spares the template's rendering of these once more, without what follows.
+    """
+    for (at, i), prompt in prompts.items():
+        messages = conversations[at]
+        usual = prompt + messages[i]["content"] + chat.assistant_end
+        if i + 1 == len(messages):
+            yield (at, i), texts[at]
+        elif texts[at].startswith(usual):
+            yield (at, i), usual
 
 
 def _answer(chat: ChatTokenizer, text: str, turn: int, prompt: str, upto: str) -> Range:
@@ -226,42 +228,9 @@ def apply_template(
     return [str(text) for text in texts]
 
 
-def _label(ids: Tokens, encoding: Encoding, learned: list[Range]) -> Encoded:
-    labels = np.full(len(ids), IGNORED, np.int32)
+def _label(text: Tokenized, learned: list[Range]) -> Encoded:
+    labels = np.full(len(text.ids), IGNORED, np.int32)
     for start, end in learned:
-        inside = _tokens_in(encoding, start, end)
-        labels[inside] = ids[inside]
-    return Encoded(ids, labels)
-
-
-def _tokens_in(encoding: Encoding, start: int, end: int) -> slice:
-    """Return the tokens that hold any of the characters from `start` up to `end`.
-
-    Asking for the ends of a range takes a tenth of the time of listing what every token stands for.
-    """
-    firsts = (encoding.char_to_token(at) for at in range(start, end))
-    lasts = (encoding.char_to_token(at) for at in range(end - 1, start - 1, -1))
-    first = next((token for token in firsts if token is not None), 0)
-    after = next((token + 1 for token in lasts if token is not None), 0)
-    while after and (chars := encoding.token_to_chars(after)) and chars[0] < end:
-        after += 1  # further tokens of the last character
-    return slice(first, after)
-
-
-@contextmanager
-def untrimmed_offsets(tokenizer: TokenizerType) -> Iterator[None]:
-    """Have tokens keep the spaces of their ranges, in which a token of indentation has nothing else.
-
-    Byte-level post-processors take them off; where no special tokens are added, post-processors do no more.
-    Threads that tokenize at once share one such block around them all.
-    """
-    backend = tokenizer.backend_tokenizer if tokenizer.is_fast else None
-    kept = backend and backend.post_processor
-    if backend is None or kept is None:
-        yield
-        return
-    backend.post_processor = None
-    try:
-        yield
-    finally:
-        backend.post_processor = kept
+        inside = slice(text.first(start), text.after(end))
+        labels[inside] = text.ids[inside]
+    return Encoded(text.ids, labels)

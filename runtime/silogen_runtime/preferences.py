@@ -14,17 +14,15 @@ from silogen_runtime.chat import (
     check_bos,
     check_special,
     special_pattern,
-    tokens_of,
 )
+from silogen_runtime.tokens import untrimmed_offsets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from tokenizers import Encoding
-
-    from silogen_runtime.chat import Tokens
     from silogen_runtime.examples import Preference
     from silogen_runtime.tokenizer import ChatTokenizer
+    from silogen_runtime.tokens import Tokenized, Tokens
 
 
 class RenderedPair(NamedTuple):
@@ -114,25 +112,20 @@ def _check_ends(chat: ChatTokenizer, source: Preference, pair: RenderedPair) -> 
 
 
 def _tokenize(chat: ChatTokenizer, pairs: Sequence[RenderedPair]) -> Iterator[EncodedPair]:
-    if not pairs:
-        return
     texts = ([pair.prompt + pair.chosen for pair in pairs], [pair.prompt + pair.rejected for pair in pairs])
-    chosen, rejected = (tokens_of(chat.tokenizer, side) for side in texts)
-    for pair, better, worse in zip(pairs, chosen, rejected, strict=True):
-        shared = _shared(len(pair.prompt), better, worse)
-        yield EncodedPair(better[0][:shared], better[0][shared:], worse[0][shared:])
+    with untrimmed_offsets(chat.tokenizer):
+        for pair, better, worse in zip(pairs, *map(chat.texts, texts), strict=True):
+            shared = _shared(len(pair.prompt), better, worse)
+            yield EncodedPair(better.ids[:shared], better.ids[shared:], worse.ids[shared:])
 
 
-def _shared(end: int, better: tuple[Tokens, Encoding], worse: tuple[Tokens, Encoding]) -> int:
+def _shared(end: int, better: Tokenized, worse: Tokenized) -> int:
     """Return how many tokens the two texts begin with alike before character `end`.
 
     Fewer than the prompt has alone where its last characters and the first of an answer make one token.
     """
-    size = min(
-        next((at for at, (_, upto) in enumerate(encoding.offsets) if upto > end), len(ids))
-        for ids, encoding in (better, worse)
-    )
-    differs = np.append(better[0][:size] != worse[0][:size], [True])
+    size = min(text.first(end) for text in (better, worse))
+    differs = np.append(better.ids[:size] != worse.ids[:size], [True])
     return int(np.argmax(differs))
 
 

@@ -16,11 +16,12 @@ import numpy as np
 import pyarrow as pa
 from silogen_config import Data
 
-from silogen_runtime.chat import IGNORED, Encoded, encode, untrimmed_offsets
+from silogen_runtime.chat import IGNORED, Encoded, encode
 from silogen_runtime.environment import variable
 from silogen_runtime.examples import Conversation, Preference, read_example
 from silogen_runtime.lines import Line, read_lines
 from silogen_runtime.preferences import EncodedPair, encode_pairs
+from silogen_runtime.tokens import untrimmed_offsets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -154,7 +155,7 @@ def _workers(
 ) -> Iterator[Callable[[Iterable[list[Line]]], Iterator[tuple[int, Batch]]]]:
     """Yield what turns batches of lines into batches of tokens, in order.
 
-    One process works in threads: while some tokenize, which needs no interpreter, another renders.
+    One process works in threads where most of the time is the tokenizer's, which needs no interpreter.
     """
     work: Callable[[list[Line]], Batch] = partial(encode_lines, path, recipe, chat)
     with ExitStack() as stack:
@@ -162,7 +163,7 @@ def _workers(
         stack.enter_context(variable("TOKENIZERS_PARALLELISM", "false"))  # their threads would be in the way
         pool: Executor
         if processes < 2 or os.path.getsize(path) < LARGE or not _can_fork():  # noqa: PLR2004, PTH202
-            pool = ThreadPoolExecutor(min(cores(), MOST_THREADS))
+            pool = ThreadPoolExecutor(1 if chat.texts.remembers else min(cores(), MOST_THREADS))
         else:
             fork = multiprocessing.get_context("fork")
             pool, work = ProcessPoolExecutor(processes, fork, _set_job, ((path, recipe, chat),)), _work

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -83,7 +84,7 @@ def load_tokenizer_of(saved: Saved, base: str | None = None) -> ChatTokenizer:
     end = saved.config.tokenizer.chat_template.assistant_end if saved.config else None
     begins_with_bos = with_one_bos(tokenizer) if tokenizer.chat_template else uses_bos(tokenizer)
     chat = ChatTokenizer(tokenizer, end or tokenizer.eos_token, begins_with_bos, new_tokens=0)
-    return chat._replace(tokenizer=for_inference(chat)) if chat.assistant_end else chat
+    return replace(chat, tokenizer=for_inference(chat)) if chat.assistant_end else chat
 
 
 def load_saved(

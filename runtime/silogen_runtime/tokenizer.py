@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, TypeAlias
 
 from jinja2 import TemplateError
 from silogen_compiler.diagnostics import Diagnostic, Refused
 from transformers import AddedToken, AutoTokenizer, PreTrainedTokenizerBase
 
 from silogen_runtime.environment import fill_references
+from silogen_runtime.tokens import TextTokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,13 +31,19 @@ PAD_SOURCES = {
 PROBE = [{"role": "user", "content": "A question?"}, {"role": "assistant", "content": "An answer."}]
 
 
-class ChatTokenizer(NamedTuple):
+@dataclass(frozen=True)
+class ChatTokenizer:
     """A tokenizer that renders conversations, and what the masks need to know of it."""
 
     tokenizer: TokenizerType
     assistant_end: str
     uses_bos: bool
     new_tokens: int
+
+    @cached_property
+    def texts(self) -> TextTokenizer:
+        """What makes tokens of texts, from now on with the special tokens that the tokenizer has now."""
+        return TextTokenizer(self.tokenizer)
 
 
 def load_tokenizer(config: ResolvedConfig) -> ChatTokenizer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -116,7 +117,7 @@ def test_an_end_token_in_the_text_is_warned_of(resolve, run):
 @pytest.mark.parametrize("bad", [{1}, {4, 5}, {9}, {1, 6, 9}, set(range(1, 10))])
 def test_only_what_the_template_refuses_is_left_out(load_chat, bad):
     shared = load_chat("byte-level", "keep-original")
-    chat = shared._replace(tokenizer=copy.deepcopy(shared.tokenizer))
+    chat = replace(shared, tokenizer=copy.deepcopy(shared.tokenizer))
     refuses = "{% if messages[0].content == 'no' %}{{ raise_exception('not this') }}{% endif %}"
     chat.tokenizer.chat_template = refuses + "{% for m in messages %}{{ m.content }}{% endfor %}"
     texts = ["no" if line in bad else f"text {line}" for line in range(1, 10)]
