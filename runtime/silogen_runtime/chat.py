@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 import numpy as np
 from jinja2 import TemplateError
 from silogen_compiler.diagnostics import Diagnostic
+from transformers.utils.chat_template_utils import _compile_jinja_template
 
 from silogen_runtime.tokenizer import special_tokens
 from silogen_runtime.tokens import untrimmed_offsets
@@ -219,13 +220,15 @@ def _answer(chat: ChatTokenizer, text: str, turn: int, prompt: str, upto: str) -
 def apply_template(
     tokenizer: TokenizerType, conversations: Sequence[list[Message]], *, add_generation_prompt: bool = False
 ) -> list[str]:
-    """Render many conversations; the tokenizer takes none, and one without messages, only among others."""
-    if not conversations:
-        return []
-    texts = tokenizer.apply_chat_template(
-        [*conversations], tokenize=False, add_generation_prompt=add_generation_prompt
-    )
-    return [str(text) for text in texts]
+    """Return what `tokenizer.apply_chat_template` writes of each conversation.
+
+    That copies each message, and all that a template may refer to, for every text; here it is done once.
+    """
+    template = _compile_jinja_template(tokenizer.get_chat_template())
+    fixed = {**template.globals, **tokenizer.special_tokens_map, "tools": None, "documents": None}
+    fixed["add_generation_prompt"] = add_generation_prompt
+    contexts = (template.new_context({**fixed, "messages": chat}, shared=True) for chat in conversations)
+    return ["".join(template.root_render_func(context)) for context in contexts]
 
 
 def _label(text: Tokenized, learned: list[Range]) -> Encoded:

@@ -114,7 +114,7 @@ class Words:
     def __call__(self, texts: Sequence[str]) -> Sequence[Tokenized]:
         pieces: list[list[str]] = [PIECES.findall(text) for text in texts]
         known = self._learned(set().union(*pieces))
-        return [Joined(words, [known[word] for word in words], self.backend) for words in pieces]
+        return [Joined(words, [*map(known.__getitem__, words)], self.backend) for words in pieces]
 
     def _learned(self, words: set[str]) -> dict[str, bytes]:
         """Return the int32 tokens of all these words, and of others. Threads may ask for some at once."""
