@@ -24,6 +24,7 @@ KNOWN_WARNINGS = (
     r"Setting `save_embedding_layers` to `True`",  # in checkpoints; the trained adapter does without
     r"`torch\.distributed\.\w+` is deprecated",  # DeepSpeed calls torch by older names
     r"The PEFT config's `base_model_name_or_path` was renamed",  # a finding tells where it matters
+    r"Model (has|with) `tie_word_embeddings=True` and",  # merging unties what an adapter has made different
     r"Sparse invariant checks are implicitly disabled",  # SHIRA keeps its weights sparse
 )
 

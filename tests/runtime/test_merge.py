@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import warnings
 from pathlib import Path
 
 import peft
@@ -93,6 +94,13 @@ def test_what_tied_embeddings_share_is_no_longer_shared_where_they_differ(varian
     base = save_model(tmp_path / "base", byte_level_tokenizer(), tie_word_embeddings=True)
     check_merged(base, make_adapter(tmp_path / "adapter", base, "LORA", **kwargs), tmp_path / "merged")
     assert AutoConfig.from_pretrained(tmp_path / "merged").tie_word_embeddings is is_tied
+
+
+def test_merging_into_tied_embeddings_says_nothing_of_trouble(tmp_path):
+    base = save_model(tmp_path / "base", byte_level_tokenizer(), tie_word_embeddings=True)
+    with warnings.catch_warnings(action="ignore"):
+        adapter = make_adapter(tmp_path / "adapter", base, "LORA", target_modules=["q_proj", "embed_tokens"])
+    merge(adapter, tmp_path / "merged")  # any warning is an error
 
 
 def test_a_grown_base_and_new_tokens_are_in_it(grown_run, tmp_path, bos_model):

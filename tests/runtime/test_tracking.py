@@ -21,9 +21,11 @@ from safetensors.torch import load_file
 from silogen_compiler.diagnostics import Refused
 from silogen_config import ResolvedConfig
 from silogen_runtime.mlflow_client import parameters
+from silogen_runtime.signals import Stopped
 from silogen_runtime.tracking import check_tracking, tracked
 from silogen_runtime.train import prepare, train
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from test_resume import resume, with_args
 
 # mlflow uses an older way of sqlalchemy, and leaves what it read from sqlite to the garbage collector
 pytestmark = [
@@ -286,6 +288,20 @@ def test_a_server_that_comes_back_gets_everything(server, track, tmp_path):
     assert found.info.status == "FINISHED"
     assert outcome.warnings == []
     assert screen.count("SG767") == 1
+
+
+def test_a_run_that_is_stopped_without_its_server_goes_on_to_the_same_weights(server, track, run, tmp_path):
+    config = resume(track(server.url, experiment_name="stopped"), how="auto")
+    plain = with_args({**config, "tracking": None}, output_dir=str(tmp_path / "plain"), report_to="none")
+    whole, _ = run(plain)
+    with pytest.raises(Stopped):
+        watched(config, step_3=server.kill, step_5=lambda: signal.raise_signal(signal.SIGTERM))
+    server.start()
+    rest, screen = watched(config)
+    assert "8, from 6 on" in screen  # the step after the one that was printed
+    assert weights(rest) == weights(whole)
+    client, found = runs(server.url, "stopped")
+    assert dict(logged(tmp_path, "loss")[6:]).items() <= dict(history(client, found[0], "loss")).items()
 
 
 def test_tensorboard_reads_the_events(resolve, run, tmp_path):
