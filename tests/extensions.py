@@ -10,7 +10,8 @@ from filelock import FileLock
 from paths import ROOT
 
 FOLDER = ROOT / "build" / "torch_extensions"
-VARIABLE = {"TORCH_EXTENSIONS_DIR": str(FOLDER)}
+# One compiler, whatever the libraries have set by then: with another one, it would be compiled anew.
+VARIABLES = {"TORCH_EXTENSIONS_DIR": str(FOLDER), "CXX": "c++"}
 BUILD = "from deepspeed.ops.op_builder.cpu import ShareMemCommBuilder as Builder; Builder().load()"
 
 
@@ -21,4 +22,4 @@ def build_extensions() -> None:
         for lock in FOLDER.glob("*/lock"):  # of a build that was killed: all later ones would wait for it
             lock.unlink()
         command = [sys.executable, "-c", BUILD]
-        subprocess.run(command, env={**os.environ, **VARIABLE}, check=True, capture_output=True)
+        subprocess.run(command, env={**os.environ, **VARIABLES}, check=True, capture_output=True)

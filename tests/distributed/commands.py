@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import psutil
-from extensions import VARIABLE
+from extensions import VARIABLES
 
 COMMAND = (sys.executable, "-m", "silogen_runtime")
 
@@ -24,7 +24,7 @@ ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "HF_HUB_OFFLINE": "1",
     "PATH": PROGRAMS,
-    **VARIABLE,
+    **VARIABLES,
 }
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cells import ALONE, PAIRS, SHARDED
-from extensions import VARIABLE, build_extensions
+from extensions import VARIABLES, build_extensions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,7 +39,7 @@ class World:
         self.results = [folder / f"{rank}.jsonl" for rank in range(self.ranks)]
         self.log = (folder / "log").open("w+")
         command = (*(TORCHRUN if self.ranks > 1 else ()), SCRIPT, folder / "cells.json", shared, folder)
-        environment = {**os.environ, **VARIABLE, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+        environment = {**os.environ, **VARIABLES, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
         if cells[0].strategy.startswith("zero") and self.ranks > 1 and find_spec("deepspeed"):
             build_extensions()
         self.process = subprocess.Popen(
