@@ -1,8 +1,10 @@
 """What training costs beside the same run written by hand with TRL: steps a second, memory, data preparation.
 
 Both sides of a ratio run in turns, step by step or pass by pass, each in its own process, so that a busy
-machine slows both. Prints a table. Steps a second are told by the clock and by the processor's time, which
-other work on the machine moves less. Memory is the most that a process took, with all that it has imported.
+machine slows both. Where a process lies in memory moves its speed by some per cent, so several pairs train,
+and the median of their ratios counts. Prints a table. Steps a second are told by the clock and by the
+processor's time, which other work on the machine moves less. Memory is the most that a process took, with
+all that it has imported.
 """
 
 from __future__ import annotations
@@ -25,34 +27,39 @@ PASSES = 3  # over the data that is prepared
 @click.command()
 @click.option("--kinds", default=",".join(KINDS), show_default=True, help="Kinds of training to compare.")
 @click.option("--steps", default=50, show_default=True, help="Steps of each run.")
+@click.option("--pairs", default=3, show_default=True, help="Pairs of processes that train each kind.")
 @click.option("--examples", default=3000, show_default=True, help="Conversations to prepare.")
-def main(kinds: str, steps: int, examples: int) -> None:
+def main(kinds: str, steps: int, pairs: int, examples: int) -> None:
     """Compare silogen with the same written by hand."""
     os.environ["OMP_NUM_THREADS"] = "1"  # models this small are fastest on one core
     with TemporaryDirectory(prefix="silogen-bench-") as name:
         folder = Path(name)
         make_model(folder / "model", "tiny", "float32")
-        compare_training(folder, kinds.split(",") if kinds else [], steps)
+        compare_training(folder, kinds.split(",") if kinds else [], steps, pairs)
         if examples:
             compare_preparation(folder, examples)
 
 
-def compare_training(folder: Path, kinds: list[str], steps: int) -> None:
+def compare_training(folder: Path, kinds: list[str], steps: int, pairs: int) -> None:
     write_conversations(folder / "chat.jsonl", 400)
     write_preferences(folder / "pairs.jsonl", 400)
     print(f"{'training: silogen / by hand':28} {'steps/s':>8} {'by CPU':>8} {'memory':>8}   (≥ 0.98, ≤ 1.05)")
     for kind in kinds:
         data = str(folder / ("pairs.jsonl" if kind == "dpo" else "chat.jsonl"))
         run = Run(kind, str(folder / "model"), data, str(folder / kind), steps)
-        log = folder / f"{kind}.log"
-        runs = {side: replace(run, output=f"{run.output}-{side}") for side in SIDES}
-        results = run_sides("one_run.py", {side: one.to_json() for side, one in runs.items()}, log=log)
-        ours, theirs = (results[side] for side in SIDES)
-        print(
-            f"  {kind:26} {speed(ours, theirs, 'seconds'):8.3f} {speed(ours, theirs, 'work'):8.3f}"
-            f" {ours['memory'] / theirs['memory']:8.3f}   {describe(ours)}; {describe(theirs)}",
-            flush=True,
-        )
+        runs = {side: replace(run, output=f"{run.output}-{side}").to_json() for side in SIDES}
+        results = [run_sides("one_run.py", runs, log=folder / f"{kind}.log") for _ in range(pairs)]
+        ratios = [ratios_of(*(result[side] for side in SIDES)) for result in results]
+        middle = (statistics.median(column) for column in zip(*ratios, strict=True))
+        last = "; ".join(describe(results[-1][side]) for side in SIDES)
+        every = ", ".join(f"{by_clock:.3f} and {memory:.3f}" for by_clock, _, memory in ratios)
+        print(f"  {kind:26}", *(f"{ratio:8.3f}" for ratio in middle), f"  of {every}; {last}", flush=True)
+
+
+def ratios_of(ours: Result, theirs: Result) -> tuple[float, float, float]:
+    """Return silogen's steps a second by the clock and by CPU, and its memory, as multiples."""
+    by_clock, by_cpu = (speed(ours, theirs, clock) for clock in ("seconds", "work"))
+    return by_clock, by_cpu, ours["memory"] / theirs["memory"]
 
 
 def speed(ours: Result, theirs: Result, clock: str) -> float:
