@@ -10,8 +10,7 @@ from filelock import FileLock
 from paths import ROOT
 
 FOLDER = ROOT / "build" / "torch_extensions"
-# One compiler, whatever the libraries have set by then: with another one, it would be compiled anew.
-VARIABLES = {"TORCH_EXTENSIONS_DIR": str(FOLDER), "CXX": "c++"}
+VARIABLES = {"TORCH_EXTENSIONS_DIR": str(FOLDER)}
 BUILD = "from deepspeed.ops.op_builder.cpu import ShareMemCommBuilder as Builder; Builder().load()"
 
 
