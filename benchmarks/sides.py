@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,13 +11,22 @@ from typing import Any
 
 SIDES = ("silogen", "handwritten")
 
+# Has malloc keep what is freed. Else it gives memory back to the kernel and fetches it again in each step:
+# how often depends on where a process happens to lie, and makes one that does the same up to 9 % slower.
+KEEPING = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}
+
 Result = dict[str, Any]
 
 
-def run_sides(program: str, jobs: dict[str, str], *, log: Path) -> dict[str, Result]:
-    """Run a program beside this file on each side's job; return what it found, or end the command."""
+def run_sides(
+    program: str, jobs: dict[str, str], *, log: Path, variables: dict[str, str] | None = None
+) -> dict[str, Result]:
+    """Run a program beside this file on each side's job, started in their order.
+
+    `variables` are added to the environment. Returns what each found, or ends the command.
+    """
     with log.open("w") as errors:
-        processes = {side: _start(program, side, job, errors) for side, job in jobs.items()}
+        processes = {side: _start(program, side, job, errors, variables or {}) for side, job in jobs.items()}
         try:
             return _take_turns(processes)
         except EOFError as error:
@@ -27,10 +37,18 @@ def run_sides(program: str, jobs: dict[str, str], *, log: Path) -> dict[str, Res
                 process.wait()
 
 
-def _start(program: str, side: str, job: str, errors: Any) -> subprocess.Popen[str]:
+def _start(
+    program: str, side: str, job: str, errors: Any, variables: dict[str, str]
+) -> subprocess.Popen[str]:
     command = [sys.executable, str(Path(__file__).parent / program), side, job]
     return subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, bufsize=1
+        command,
+        env=os.environ | variables,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=errors,
+        text=True,
+        bufsize=1,
     )
 
 

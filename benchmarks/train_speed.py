@@ -1,24 +1,27 @@
 """What training costs beside the same run written by hand with TRL: steps a second, memory, data preparation.
 
 Both sides of a ratio run in turns, step by step or pass by pass, each in its own process, so that a busy
-machine slows both. Where a process lies in memory moves its speed by some per cent, so several pairs train,
-and the median of their ratios counts. Prints a table. Steps a second are told by the clock and by the
-processor's time, which other work on the machine moves less. Memory is the most that a process took, with
-all that it has imported.
+machine slows both. Two processes that do the same still differ by some per cent, so several pairs train,
+each side first in half of them, and the median of their ratios counts. Prints a table. Steps a second are
+told by the clock and by the processor's time, which other work on the machine moves less. Memory is the most
+that a process took, with all that it has imported; further pairs tell it, since those that are timed keep
+what they free.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import statistics
 from dataclasses import replace
+from itertools import cycle, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import click
 from material import KINDS, Run, make_model, write_conversations, write_preferences
-from sides import SIDES, Result, run_sides
+from sides import KEEPING, SIDES, Result, run_sides
 
 WARM_UP = 5  # steps that do not count
 PASSES = 3  # over the data that is prepared
@@ -26,8 +29,10 @@ PASSES = 3  # over the data that is prepared
 
 @click.command()
 @click.option("--kinds", default=",".join(KINDS), show_default=True, help="Kinds of training to compare.")
-@click.option("--steps", default=50, show_default=True, help="Steps of each run.")
-@click.option("--pairs", default=3, show_default=True, help="Pairs of processes that train each kind.")
+@click.option("--steps", default=30, show_default=True, help="Steps of each run.")
+@click.option(
+    "--pairs", default=4, show_default=True, help="Pairs of processes that are timed, for each kind."
+)
 @click.option("--examples", default=3000, show_default=True, help="Conversations to prepare.")
 def main(kinds: str, steps: int, pairs: int, examples: int) -> None:
     """Compare silogen with the same written by hand."""
@@ -47,22 +52,30 @@ def compare_training(folder: Path, kinds: list[str], steps: int, pairs: int) -> 
     for kind in kinds:
         data = str(folder / ("pairs.jsonl" if kind == "dpo" else "chat.jsonl"))
         run = Run(kind, str(folder / "model"), data, str(folder / kind), steps)
-        runs = {side: replace(run, output=f"{run.output}-{side}").to_json() for side in SIDES}
-        results = [run_sides("one_run.py", runs, log=folder / f"{kind}.log") for _ in range(pairs)]
-        ratios = [ratios_of(*(result[side] for side in SIDES)) for result in results]
-        middle = (statistics.median(column) for column in zip(*ratios, strict=True))
-        last = "; ".join(describe(results[-1][side]) for side in SIDES)
-        every = ", ".join(f"{by_clock:.3f} and {memory:.3f}" for by_clock, _, memory in ratios)
-        print(f"  {kind:26}", *(f"{ratio:8.3f}" for ratio in middle), f"  of {every}; {last}", flush=True)
+        timed = run_pairs(run, pairs, KEEPING)
+        measured = run_pairs(run, math.ceil(pairs / 2), {})
+        ratios = {
+            "seconds": [speed(*pair, "seconds") for pair in timed],
+            "work": [speed(*pair, "work") for pair in timed],
+            "memory": [ours["memory"] / theirs["memory"] for ours, theirs in measured],
+        }
+        middle = (f"{statistics.median(column):8.3f}" for column in ratios.values())
+        each = ", ".join(f"{ratio:.3f}" for name in ("seconds", "memory") for ratio in ratios[name])
+        print(f"  {kind:26}", *middle, f"  of {each}; {'; '.join(map(describe, measured[-1]))}", flush=True)
 
 
-def ratios_of(ours: Result, theirs: Result) -> tuple[float, float, float]:
-    """Return silogen's steps a second by the clock and by CPU, and its memory, as multiples."""
-    by_clock, by_cpu = (speed(ours, theirs, clock) for clock in ("seconds", "work"))
-    return by_clock, by_cpu, ours["memory"] / theirs["memory"]
+def run_pairs(run: Run, pairs: int, variables: dict[str, str]) -> list[tuple[Result, Result]]:
+    """Train in pairs of processes; return what silogen's and the hand-written one of each found."""
+    results = []
+    for order in islice(cycle((SIDES, SIDES[::-1])), pairs):
+        jobs = {side: replace(run, output=f"{run.output}-{side}").to_json() for side in order}
+        found = run_sides("one_run.py", jobs, log=Path(f"{run.output}.log"), variables=variables)
+        results.append((found["silogen"], found["handwritten"]))
+    return results
 
 
 def speed(ours: Result, theirs: Result, clock: str) -> float:
+    """Return silogen's steps a second by a clock, as a multiple."""
     return median(theirs, clock) / median(ours, clock)
 
 
