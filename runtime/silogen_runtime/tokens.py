@@ -70,11 +70,8 @@ class TextTokenizer:
         self._tokenize = Words(tokenizer.backend_tokenizer) if self.remembers else self._as_whole
 
     def __call__(self, texts: Sequence[str]) -> Sequence[Tokenized]:
-        """Return the tokens of each text. Ask for characters in a block of `untrimmed_offsets`."""
-        if not texts:
-            return []
-        with untrimmed_offsets(self.tokenizer):
-            return self._tokenize(texts)
+        """Return the tokens of each text. Call in a block of `untrimmed_offsets`."""
+        return self._tokenize(texts) if texts else []
 
     def _as_whole(self, texts: Sequence[str]) -> Sequence[Tokenized]:
         batch = self.tokenizer(
