@@ -11,6 +11,7 @@ from silogen_compiler.diagnostics import Diagnostic, Refused
 from silogen_compiler.rules.secrets import without_credentials
 
 from silogen_runtime.memory import is_out_of_memory, out_of_memory
+from silogen_runtime.mlflow_client import reason
 from silogen_runtime.outputs import output_dir
 from silogen_runtime.space import disk_full, is_disk_full
 
@@ -54,7 +55,7 @@ def explain(error: Exception) -> Diagnostic | None:
         help_text = "write `target_modules: all-linear`, or names of the model's own layers"
         return Diagnostic("SG719", f"the adapter does not fit the model: {first_line}", help=help_text)
     if type(error).__module__.partition(".")[0] == "mlflow":
-        return Diagnostic("SG731", f"MLflow refuses: {first_line.strip()}", help=TRACKING_HELP)
+        return Diagnostic("SG731", f"MLflow refuses: {reason(error)}", help=TRACKING_HELP)
     if isinstance(error, OSError) and error.errno is not None:  # the system's, a library's own has no number
         return Diagnostic(
             "SG723",

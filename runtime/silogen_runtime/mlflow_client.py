@@ -30,7 +30,11 @@ MAY_CHANGE = {"run.resume_from_checkpoint"}  # between the parts of a run
 INSTALLED = ("torch", "transformers", "trl", "peft")
 
 # What an error of the network or of a server comes down to, in the text around it.
-CAUSES = re.compile(r"\[Errno -?\d+\] ([\w ]+)|(timed? ?out)|(error code \d+)|(Failed to resolve '[^']+')")
+CAUSES = re.compile(
+    r"\[Errno -?\d+\] ([\w ]+)|Error\(\d+, '([\w ]+)'\)|(timed out)|(Connection aborted|Connection broken)"
+    r"|(Failed to resolve '[^']+')|(error code \d+|too many \d+ error responses)"
+)
+REQUEST = "failed with exception "  # before it, which request
 
 
 def connect(tracking: Tracking) -> MlflowClient:
@@ -135,7 +139,7 @@ def reason(error: BaseException) -> str:
     """Return what went wrong in few words, without the credentials that a URI may hold."""
     text = without_credentials(str(error).strip())
     causes = [next(filter(None, groups)) for groups in CAUSES.findall(text)]
-    return causes[-1].lower() if causes else text.partition("\n")[0]
+    return causes[-1].lower() if causes else text.partition("\n")[0].rpartition(REQUEST)[2]
 
 
 def _flatten(value: Any, name: str, flat: dict[str, str]) -> None:
