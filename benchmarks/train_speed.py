@@ -29,9 +29,19 @@ PASSES = 3  # over the data that is prepared
 
 @click.command()
 @click.option("--kinds", default=",".join(KINDS), show_default=True, help="Kinds of training to compare.")
-@click.option("--steps", default=30, show_default=True, help="Steps of each run.")
 @click.option(
-    "--pairs", default=4, show_default=True, help="Pairs of processes that are timed, for each kind."
+    "--steps",
+    type=click.IntRange(min=WARM_UP + 1),
+    default=30,
+    show_default=True,
+    help="Steps of each run; the first five do not count.",
+)
+@click.option(
+    "--pairs",
+    type=click.IntRange(min=1),
+    default=4,
+    show_default=True,
+    help="Pairs of processes that are timed, for each kind.",
 )
 @click.option("--examples", default=3000, show_default=True, help="Conversations to prepare.")
 def main(kinds: str, steps: int, pairs: int, examples: int) -> None:
@@ -61,7 +71,8 @@ def compare_training(folder: Path, kinds: list[str], steps: int, pairs: int) -> 
         }
         middle = (f"{statistics.median(column):8.3f}" for column in ratios.values())
         each = ", ".join(f"{ratio:.3f}" for name in ("seconds", "memory") for ratio in ratios[name])
-        print(f"  {kind:26}", *middle, f"  of {each}; {'; '.join(map(describe, measured[-1]))}", flush=True)
+        sides = "; ".join(map(describe, timed[-1], measured[-1]))
+        print(f"  {kind:26}", *middle, f"  of {each}; {sides}", flush=True)
 
 
 def run_pairs(run: Run, pairs: int, variables: dict[str, str]) -> list[tuple[Result, Result]]:
@@ -83,9 +94,10 @@ def median(result: Result, clock: str) -> float:
     return statistics.median(result[clock][WARM_UP:])
 
 
-def describe(result: Result) -> str:
-    milliseconds, megabytes = 1000 * median(result, "seconds"), result["memory"] / 1e6
-    return f"{milliseconds:.0f} ms, {megabytes:.0f} MB, loss {result['losses'][-1]:.4f}"
+def describe(timed: Result, measured: Result) -> str:
+    """Return what one side's process that was timed took, and the memory of the one that told it."""
+    milliseconds, megabytes = 1000 * median(timed, "seconds"), measured["memory"] / 1e6
+    return f"{milliseconds:.0f} ms, {megabytes:.0f} MB, loss {timed['losses'][-1]:.4f}"
 
 
 def compare_preparation(folder: Path, examples: int) -> None:
