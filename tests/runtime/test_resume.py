@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -92,7 +93,7 @@ def test_a_killed_run_resumes_to_the_same_weights(resolve, run, tmp_path):
     assert not (tmp_path / "out" / "checkpoint-final").exists()
 
     rest, screen = run(resume(config, how="auto"))
-    assert "60, from 14 on" in screen or "60, from 21 on" in screen
+    assert int(re.search(r"60, from (\d+) on", screen)[1]) in range(14, 60, 7)
     assert weights(rest.final_checkpoint) == weights(whole.final_checkpoint)
     assert losses(tmp_path / "out") == losses(tmp_path / "whole")
 
