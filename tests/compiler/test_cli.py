@@ -129,6 +129,11 @@ def test_output_folders_come_from_the_environment_where_the_config_says_nothing(
     assert trainer["environment"] == {"TENSORBOARD_LOGGING_DIR": "/logs"}
 
 
+def test_no_folder_for_logs_is_no_variable():
+    result = silogen("compile", VALID, "--format", "json", "--set", "training_args.logging_dir=null")
+    assert json.loads(result.stdout)["trainer"]["environment"] == {}
+
+
 def test_a_reader_that_goes_away_is_no_traceback():
     code = "from silogen_compiler.cli import compile_main; compile_main()"
     command = f"{sys.executable} -c '{code}' {VALID} | head -1"

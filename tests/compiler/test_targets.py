@@ -233,12 +233,12 @@ def _without_credentials(uri):
 def _warmup(c, value):
     """A share below 1, or steps; until transformers 4 two arguments, the one for steps a whole number.
 
-    A ratio of 1 beside no steps stays what it is: 1 as a share means one step today.
+    A ratio of 1 stays what it is, since 1 means one step today.
     """
     if "warmup_ratio" not in c.args:
         return same(c.args["warmup_steps"], value)
     share, steps = (value, 0) if 0 < value < 1 else (0.0, int(value))
-    if not value and c.data["training_args"].get("warmup_ratio") == 1:
+    if not 0 < value < 1 and c.data["training_args"].get("warmup_ratio") == 1:
         share = 1
     return same([c.args["warmup_ratio"], c.args["warmup_steps"]], [share, steps])
 

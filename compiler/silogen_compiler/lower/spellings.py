@@ -48,11 +48,16 @@ def warmup(lowered: Lowered) -> None:
 
 
 def logging_dir(lowered: Lowered) -> None:
-    """Until transformers 4, TensorBoard's folder was an argument, not an environment variable."""
+    """Until transformers 4, TensorBoard's folder was an argument; null sets no variable either."""
     environment = lowered.resolved["trainer"]["environment"]
     place = ("trainer", "environment", "TENSORBOARD_LOGGING_DIR")
-    if "logging_dir" in lowered.surface() and place[-1] in environment:
-        lowered.put((*ARGS, "logging_dir"), environment.pop(place[-1]), lowered.origins.pop(place))
+    if place[-1] not in environment:
+        return
+    is_argument = "logging_dir" in lowered.surface()
+    if is_argument or environment[place[-1]] is None:
+        folder, origin = environment.pop(place[-1]), lowered.origins.pop(place)
+        if is_argument:
+            lowered.put((*ARGS, "logging_dir"), folder, origin)
 
 
 def fsdp(lowered: Lowered) -> None:
