@@ -46,6 +46,7 @@ CHANGE_BASE = re.compile(
     "pissa|olora|corda|loftq"
 )  # values of init_lora_weights that take a part out of the base
 
+PROMPT_HELP = "it has no weights to merge either: answer with `silogen generate`, or train LORA for vLLM"
 MERGE_HELP = "merge it with `silogen merge`; vLLM serves the merged model"
 
 
@@ -94,7 +95,8 @@ def unserved(adapter: Any) -> Findings:
     """Yield what of an adapter's config vLLM has no code for."""
     kind = adapter.peft_type.value
     if kind != "LORA":
-        yield finding(f"an adapter of type {kind}; of all types it takes LORA only")
+        help_text = PROMPT_HELP if adapter.is_prompt_learning else MERGE_HELP
+        yield finding(f"an adapter of type {kind}; of all types it takes LORA only", help_text)
         return
     for key, what in UNSERVED.items():
         if getattr(adapter, key, None):
@@ -125,5 +127,5 @@ def refuse_trained(saved: Saved, chat: ChatTokenizer, dropped: Weights, base: st
             raise Refused(Diagnostic("SG756", message, help=help_text))
 
 
-def finding(what: str) -> Diagnostic:
-    return Diagnostic("SG756", f"vLLM can't serve {what}", help=MERGE_HELP)
+def finding(what: str, help_text: str = MERGE_HELP) -> Diagnostic:
+    return Diagnostic("SG756", f"vLLM can't serve {what}", help=help_text)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 import time
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +17,8 @@ from silogen_compiler.rules.secrets import without_credentials
 from silogen_runtime.environment import fill_references
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from mlflow import MlflowClient
     from mlflow.entities import Metric, Run
     from silogen_config import ResolvedConfig, Tracking
@@ -67,8 +71,20 @@ def open_run(
         told = {
             key: without_credentials(text) for key, text in resolve_tags().items()
         }  # the address of a git repository
-        run = client.create_run(experiment, run_name=name, tags=told)
+        with unseeded():  # a name that MLflow makes up
+            run = client.create_run(experiment, run_name=name, tags=told)
     return run, log_config(client, run, resolved)
+
+
+@contextmanager
+def unseeded() -> Iterator[None]:
+    """Draw other random numbers in the block than the seed of the run gives, and leave those to the run."""
+    state = random.getstate()
+    random.seed()
+    try:
+        yield
+    finally:
+        random.setstate(state)
 
 
 def find_experiment(client: MlflowClient, tracking: Tracking) -> str:

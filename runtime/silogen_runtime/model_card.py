@@ -178,10 +178,10 @@ def facts(
 
 
 def sources(data: Any) -> str:
-    """Return the data files, as the config names them, with their weights where they have any."""
+    """Return the data files, as the config names them, with their weights; without those of weight 0."""
     weights = [getattr(file, "sampling_weight", None) for file in data.datasets]
-    named = zip(data.datasets, weights, strict=True)
-    return ", ".join(code(file.path) + (f" (weight {weight:g})" if weight else "") for file, weight in named)
+    used = [(file, weight) for file, weight in zip(data.datasets, weights, strict=True) if weight != 0]
+    return ", ".join(code(file.path) + (f" (weight {weight:g})" if weight else "") for file, weight in used)
 
 
 def precision(args: dict[str, Any]) -> str:

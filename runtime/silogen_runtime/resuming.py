@@ -34,6 +34,7 @@ HELD = "the optimizer in the checkpoint keeps the old value"
 UNLIKE = "the optimizer in the checkpoint is of the old kind"
 OTHER = "the checkpoint holds other weights"
 LAYOUT = "the checkpoint is laid out for the old value"
+BEST = "the best model is sought from here on, since the old value chose the one so far"
 
 # MIXED is refused unless it is allowed, and what can't work always.
 OF_OPTIMIZER = {HELD, UNLIKE}
@@ -94,6 +95,13 @@ SHARES = {
 }
 UNSHARDED = {"single", "ddp"}
 
+# What chooses the best model.
+CHOOSES_BEST = (
+    "trainer.args.metric_for_best_model",
+    "trainer.args.greater_is_better",
+    "trainer.args.load_best_model_at_end",
+)
+
 
 def check_resumed(resolved: Resolved, checkpoint: Path, *, allow_changes: bool = False) -> list[Diagnostic]:
     """Return what differs from the config, the data and the versions that a checkpoint was trained with.
@@ -115,6 +123,28 @@ def check_resumed(resolved: Resolved, checkpoint: Path, *, allow_changes: bool =
     return [*_errors(errors, checkpoint), *_warnings(warnings, checkpoint)]
 
 
+def forgets_best(resolved: Resolved, checkpoint: Path | None) -> bool:
+    """Tell whether the best model so far, of which the checkpoint knows, was chosen by another metric."""
+    earlier = read_record(checkpoint, CONFIG) if checkpoint else {}
+    return bool(earlier) and _finds_another_best(earlier, resolved)
+
+
+def _finds_another_best(earlier: Resolved, resolved: Resolved) -> bool:
+    before, now = _best_metric(earlier), _best_metric(resolved)
+    return None not in {before, now} and before != now
+
+
+def _best_metric(resolved: Resolved) -> tuple[str, bool] | None:
+    """Return what transformers compares checkpoints by, if it does, and whether more is better."""
+    args = resolved["trainer"]["args"]
+    needs_one = args.get("load_best_model_at_end") or args["lr_scheduler_type"] == "reduce_lr_on_plateau"
+    metric = args.get("metric_for_best_model") or ("loss" if needs_one else None)
+    if metric is None:
+        return None
+    greater = args.get("greater_is_better")
+    return metric.removeprefix("eval_"), not metric.endswith("loss") if greater is None else greater
+
+
 def _other_values(earlier: Resolved, resolved: Resolved) -> Iterator[Found]:
     instead = dict(_special_effects(earlier, resolved))
     for change in compare(earlier, resolved).changes:
@@ -131,6 +161,8 @@ def _special_effects(earlier: Resolved, resolved: Resolved) -> Iterator[tuple[st
         yield from dict.fromkeys(SHARES, ROUNDING).items()
     if resolved["trainer"]["args"]["lr_scheduler_type"] == "constant":
         yield SCHEDULE, NOTHING
+    if _finds_another_best(earlier, resolved):
+        yield from dict.fromkeys(CHOOSES_BEST, BEST).items()
     if earlier["trainer"]["args"].get("save_only_model"):
         yield from dict.fromkeys(OF_OPTIMIZER, MIXED).items()
 

@@ -40,6 +40,9 @@ class WholeCheckpoints:
     def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
         return deaf(super().get_eval_dataloader(eval_dataset))  # type: ignore[misc]
 
+    def create_model_card(self, *_: Any, **__: Any) -> None:
+        """Leave TRL's card out, which names no data and `None` as base; the trained model gets one."""
+
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         trainer: Any = self
         folder = Path(trainer.args.output_dir, f"checkpoint-{trainer.state.global_step}")

@@ -26,7 +26,8 @@ from silogen_runtime.progress import MetricsFile, ProgressLine, read_metrics, re
 from silogen_runtime.quiet import quiet_libraries
 from silogen_runtime.records import Records
 from silogen_runtime.resolved import parse
-from silogen_runtime.resuming import check_resumed
+from silogen_runtime.resumed_state import ResumedState
+from silogen_runtime.resuming import check_resumed, forgets_best
 from silogen_runtime.signals import Signals, Stopped
 from silogen_runtime.stopping import StopCallback, announce
 from silogen_runtime.summary import show_findings, show_summary
@@ -94,8 +95,9 @@ def train(
             output_dir.mkdir(parents=True, exist_ok=True)
             progress = ProgressLine(console)
             metrics = MetricsFile(output_dir / "metrics.jsonl", step_of(start.checkpoint))
+            state = ResumedState(forgets_best=forgets_best(resolved, start.checkpoint))
             with console.status("Setting up the trainer"):  # which may ask the reference model first
-                trainer = build_trainer(config, args, loaded, chat, data, [metrics, progress])
+                trainer = build_trainer(config, args, loaded, chat, data, [metrics, progress, state])
             warnings = [*start.diagnostics, *data.diagnostics]
             show_findings(console, warnings)
             plan = make_plan(trainer, step_of(start.checkpoint))

@@ -77,10 +77,15 @@ def test_what_vllm_does_not_serve_is_refused(what, tmp_path, byte_level_model):
         export_adapter(adapter, tmp_path / "out")
 
 
-def test_other_types_are_refused(tmp_path, byte_level_model):
-    adapter = make_adapter(tmp_path / "adapter", byte_level_model, "LOHA")
-    with pytest.raises(Refused, match=r"SG756: .*LOHA; of all types it takes LORA only"):
+@pytest.mark.parametrize(
+    ("kind", "kwargs", "remedy"),
+    [("LOHA", {}, "silogen merge"), ("PROMPT_TUNING", {"num_virtual_tokens": 4}, "silogen generate")],
+)
+def test_other_types_are_refused(tmp_path, byte_level_model, kind, kwargs, remedy):
+    adapter = make_adapter(tmp_path / "adapter", byte_level_model, kind, **kwargs)
+    with pytest.raises(Refused, match=rf"SG756: .*{kind}; of all types it takes LORA only") as found:
         export_adapter(adapter, tmp_path / "out")
+    assert f"`{remedy}`" in found.value.diagnostics[0].help
 
 
 def test_every_reason_is_told_at_once(tmp_path, byte_level_model):

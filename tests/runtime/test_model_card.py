@@ -6,10 +6,11 @@ import contextlib
 import io
 import json
 import re
+from types import SimpleNamespace as Namespace
 
 from huggingface_hub import ModelCard
 from silogen_runtime.merge import merge
-from silogen_runtime.model_card import front_matter
+from silogen_runtime.model_card import front_matter, sources
 from tiny import LINES
 
 
@@ -65,6 +66,17 @@ def test_people_read_what_was_trained(grown_run, bos_model):
 def test_it_is_ours_and_no_template_to_fill_in(grown_run, quantized_run):
     for folder in (grown_run, quantized_run):
         assert "More Information Needed" not in card(folder).text
+
+
+def test_there_is_no_card_of_trl(resolve, run, tmp_path):
+    run(resolve(args={"save_strategy": "steps", "save_steps": 1, "max_steps": 1}))
+    assert (tmp_path / "out" / "checkpoint-1").exists()
+    assert not (tmp_path / "out" / "README.md").exists()
+
+
+def test_data_of_no_weight_is_not_among_what_was_trained_on():
+    mix = [Namespace(path=f"{weight}.jsonl", sampling_weight=weight) for weight in (2.0, 0.0)]
+    assert sources(Namespace(datasets=mix)) == "`2.0.jsonl` (weight 2)"
 
 
 def test_its_code_asks_the_adapter(grown_run, monkeypatch):

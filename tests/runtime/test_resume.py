@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -41,6 +42,11 @@ def with_args(config: dict, **args) -> dict:
 
 def names(folder) -> set[str]:
     return {path.name for path in folder.glob("*checkpoint-*")}
+
+
+def logged(folder, key) -> dict[int, float]:
+    lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+    return {line["step"]: line[key] for line in lines if key in line}
 
 
 def codes(findings) -> list[str]:
@@ -96,6 +102,47 @@ def test_a_killed_run_resumes_to_the_same_weights(resolve, run, tmp_path):
     assert int(re.search(r"60, from (\d+) on", screen)[1]) in range(14, 60, 7)
     assert weights(rest.final_checkpoint) == weights(whole.final_checkpoint)
     assert losses(tmp_path / "out") == losses(tmp_path / "whole")
+
+
+def test_a_run_goes_on_as_its_config_says(resolve, run, tmp_path):
+    seldom = {"save_strategy": "steps", "save_steps": 2, "logging_steps": 2, "lr_scheduler_type": "linear"}
+    often = {"save_steps": 0.125, "logging_steps": 1, "eval_strategy": "steps", "eval_steps": 3}
+    config = resolve(data=SPLIT, args={**seldom, "max_steps": 8})
+    run(with_args(config, logging_steps=1, output_dir=str(tmp_path / "whole")))
+    run(with_args(config, max_steps=4))
+    run(resume(with_args(config, **often), how="auto"))
+    out = tmp_path / "out"
+    assert names(out) == {f"checkpoint-{step}" for step in (2, 4, 5, 6, 7, 8, "final")}
+    assert logged(out, "eval_loss").keys() >= {6}
+    rates, planned = (logged(folder, "learning_rate") for folder in (out, tmp_path / "whole"))
+    assert rates.keys() == {2, 4, 5, 6, 7, 8}
+    assert [rates[step] for step in (5, 6, 7, 8)] == [planned[step] for step in (5, 6, 7, 8)]
+
+
+def test_another_metric_seeks_the_best_model_from_there_on(resolve, run, tmp_path):
+    every = {"save_strategy": "steps", "save_steps": 2, "eval_strategy": "steps", "eval_steps": 2}
+    best = {"load_best_model_at_end": True, "metric_for_best_model": "eval_loss"}
+    config = resolve(data=SPLIT, args={**every, **best, "max_steps": 6})
+    run(config)
+    for name in ("checkpoint-6", "checkpoint-final"):
+        shutil.rmtree(tmp_path / "out" / name)
+    other = {"metric_for_best_model": "mean_token_accuracy", "greater_is_better": True}
+    _, screen = run(resume(with_args(config, **other), how="auto"))
+    assert "the best model is sought from here on" in screen
+    state = json.loads((tmp_path / "out" / "checkpoint-6" / "trainer_state.json").read_text())
+    assert state["best_metric"] == logged(tmp_path / "out", "eval_mean_token_accuracy")[6]
+    assert state["best_global_step"] == 6
+
+
+def test_the_same_metric_by_another_name_keeps_the_best_model(resolve, run, tmp_path):
+    every = {"save_strategy": "steps", "save_steps": 2, "eval_strategy": "steps", "eval_steps": 2}
+    worst = {"load_best_model_at_end": True, "metric_for_best_model": "loss", "greater_is_better": True}
+    config = resolve(data=SPLIT, args={**every, **worst, "max_steps": 4})
+    run(config)
+    _, screen = run(resume(with_args(config, metric_for_best_model="eval_loss", max_steps=6), how="auto"))
+    assert "the best model is sought" not in screen
+    state = json.loads((tmp_path / "out" / "checkpoint-6" / "trainer_state.json").read_text())
+    assert state["best_global_step"] == 2
 
 
 def test_false_starts_anew_and_says_what_is_left_over(resolve, run, tmp_path):

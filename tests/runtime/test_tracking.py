@@ -194,6 +194,14 @@ def test_a_run_id_goes_on_with_that_run(server, track, run, tmp_path):
     assert "resume_from_checkpoint" not in screen
 
 
+def test_runs_of_the_same_seed_have_names_of_their_own(track, run, tmp_path):
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    for step in (1, 2):
+        run(track(uri, args={"max_steps": step}))
+    first, second = runs(uri)[1]
+    assert first.info.run_name != second.info.run_name
+
+
 def test_a_file_needs_no_server(track, run, tmp_path, monkeypatch):
     for name in ("TRACKING_URI", "EXPERIMENT_NAME", "RUN_ID"):
         monkeypatch.setenv(f"MLFLOW_{name}", "the config alone counts")
