@@ -29,7 +29,7 @@ def test_a_config_starts_its_processes_and_resumes_exactly(config, start, tmp_pa
     assert json.loads((out / "resolved.json").read_text())["launch"]["world_size"] == 2
     assert [line["step"] for line in metrics(out)] == [1, 2, 3, 4, 4]
     kept = {"checkpoint-2", "checkpoint-4", "checkpoint-final", "loss.png", "report.html", "metrics.jsonl"}
-    kept |= {"resolved.json", "resolved.lock.json", "versions.json", "README.md"}
+    kept |= {"resolved.json", "resolved.lock.json", "versions.json"}
     assert {entry.name for entry in out.iterdir()} == kept
 
     weights, whole = (out / "checkpoint-final" / "model.safetensors").read_bytes(), losses(out)
